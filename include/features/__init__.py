@@ -1,0 +1,1 @@
+"""Features: row-local, vectorised functions of subject, references and windows."""

@@ -1,0 +1,250 @@
+"""The Delta tables of a use case: columns, types and comments, for the Hive metastore and for delta-rs.
+
+Declarations only. Raw and quarantine tables follow from a source's contract, the features table from the feature
+set; the rest are the same for every use case. It does not know how a table is written.
+"""
+
+from dataclasses import dataclass
+
+from include.contracts.contract import Contract, FieldType
+from include.use_case import UseCase
+
+SPARK_TYPES: dict[FieldType, str] = {
+    "string": "string",
+    "integer": "bigint",
+    "double": "double",
+    "timestamp": "timestamp",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, Spark SQL type and what it means."""
+
+    name: str
+    type: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, partitioned by ``ds`` (its last column). ``key`` identifies a row in the small tables."""
+
+    name: str
+    comment: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+
+
+DS = Column("ds", "string", "UTC day, YYYY-MM-DD")
+RUN_ID = Column("run_id", "string", "The Airflow run that wrote this row")
+TIME = Column("time", "timestamp", "When this was measured, UTC")
+METRIC_ID = Column("metric_id", "string", "Identity of the message; a repeat has the same")
+LANDED = (
+    Column("landing_key", "string", "Landing file that the row came in"),
+    Column("landing_sha256", "string", "SHA-256 of that file as landed"),
+    Column("landing_line", "bigint", "Data row within that file, from 1"),
+    Column("contract_version", "int", "Version of the contract that judged the row"),
+    RUN_ID,
+    DS,
+)
+
+
+def raw_table(contract: Contract) -> Table:
+    """The table of a source's accepted facts; append-only."""
+    facts = tuple(Column(field.name, SPARK_TYPES[field.type], field.comment) for field in contract.fields)
+    times = (
+        Column("available_at", "timestamp", "When the fact could first be known, UTC"),
+        Column("moment", "timestamp", "The later of event time and availability, UTC; decides the tile"),
+    )
+    comment = f"{contract.comment}; ds is the day of availability"
+    return Table(f"raw_{contract.name}", comment, (*facts, *times, *LANDED), (contract.key,))
+
+
+def quarantine_table(contract: Contract) -> Table:
+    """The table of a source's rejected rows, with reasons; append-only."""
+    row = (
+        Column("record", "string", "The row as it landed, as a JSON object of texts"),
+        Column("reasons", "array<string>", "Why the contract rejected it"),
+    )
+    return Table(f"quarantine_{contract.name}", f"Rejected rows of {contract.name}", (*row, *LANDED))
+
+
+TILES = Table(
+    "tiles",
+    "One minute of one source for one key",
+    (
+        Column("tile", "string", "Kind of tile"),
+        Column("key", "string", "Key fields joined with |"),
+        Column("minute", "timestamp", "Start of the minute, UTC"),
+        Column("values", "array<bigint>", "The tile's measures, in the order of its declaration"),
+        RUN_ID,
+        DS,
+    ),
+)
+
+LABELS = Table(
+    "labels",
+    "Outcomes of the subjects of each closed day",
+    (
+        Column("subject_id", "string", "The subject"),
+        Column("label", "int", "1 = the predicted event happened"),
+        Column("outcome", "string", "What happened, in the words of the use case"),
+        RUN_ID,
+        DS,
+    ),
+)
+
+
+def features_table(use_case: UseCase) -> Table:
+    """One row per subject with its features as of its default prediction time."""
+    types = {"numeric": "double", "categorical": "string"}
+    features = tuple(Column(f.name, types[f.kind], f.comment) for f in use_case.features.features)
+    return Table(
+        "features",
+        "Features of each subject at its default prediction time",
+        (
+            Column("subject_id", "string", "The subject"),
+            Column("prediction_time", "timestamp", "Nothing known later than this entered the row, UTC"),
+            *features,
+            Column("features_hash", "string", "Hash of the feature definition"),
+            RUN_ID,
+            DS,
+        ),
+    )
+
+
+LANDING_FILES = Table(
+    "landing_files",
+    "Every landing file ever ingested, by content hash",
+    (
+        Column("source", "string", "Source"),
+        Column("landing_key", "string", "Object key in the landing bucket"),
+        Column("landing_sha256", "string", "SHA-256 of the object as landed"),
+        Column("bytes", "bigint", "Size of the object"),
+        Column("rows", "bigint", "Data rows read from it"),
+        Column("ingested", "bigint", "Rows accepted into raw"),
+        Column("quarantined", "bigint", "Rows rejected into quarantine"),
+        Column("duplicate", "bigint", "Rows equal to a fact already known"),
+        RUN_ID,
+        Column("ingested_at", "timestamp", "When it was ingested, UTC"),
+        DS,
+    ),
+    ("landing_key",),
+)
+
+BOOK = Table(
+    "book",
+    "What came in and went out of each stage, per day and source",
+    (
+        Column("stage", "string", "ingest, preprocess or labels"),
+        Column("source", "string", "Source, or the table that the stage wrote"),
+        Column("landed", "bigint", "Rows that came in"),
+        Column("ingested", "bigint", "Rows that went on"),
+        Column("quarantined", "bigint", "Rows rejected, with reasons"),
+        Column("duplicate", "bigint", "Rows already known"),
+        Column("closed", "boolean", "Whether the book balances and is closed"),
+        Column("detail", "string", "What differed, when it does not balance"),
+        Column("closed_at", "timestamp", "When it was closed, UTC"),
+        RUN_ID,
+        DS,
+    ),
+    ("ds", "stage", "source"),
+)
+
+TRAINING_RUNS = Table(
+    "training_runs",
+    "One row per trial of a training run",
+    (
+        METRIC_ID,
+        TIME,
+        Column("trial_id", "string", "Trial of the search"),
+        Column("status", "string", "finished, stopped (by the scheduler) or failed"),
+        Column("config", "string", "Hyper-parameters, JSON"),
+        Column("epochs", "bigint", "Epochs trained"),
+        Column("validation_auc", "double", "Area under the ROC curve on the validation days"),
+        Column("validation_log_loss", "double", "Log-loss on the validation days"),
+        Column("seconds", "double", "Wall time of the trial"),
+        RUN_ID,
+        DS,
+    ),
+    ("metric_id",),
+)
+
+MODEL_QUALITY = Table(
+    "model_quality",
+    "Quality of a model, or of a rival, on held-out days",
+    (
+        METRIC_ID,
+        TIME,
+        Column("model_id", "string", "The bundle; empty for a rival"),
+        Column("role", "string", "candidate, champion, base_rate or lightgbm"),
+        Column("split", "string", "validation or test"),
+        Column("from_ds", "string", "First day of the split"),
+        Column("to_ds", "string", "Last day of the split"),
+        Column("rows", "bigint", "Labelled subjects"),
+        Column("auc", "double", "Area under the ROC curve"),
+        Column("log_loss", "double", "Mean negative log-likelihood, nats"),
+        Column("brier", "double", "Mean squared error of the probability"),
+        Column("calibration_error", "double", "Expected calibration error, 15 bins of equal count"),
+        RUN_ID,
+        DS,
+    ),
+    ("metric_id",),
+)
+
+RUNTIME_METRICS = Table(
+    "runtime_metrics",
+    "Run-time metrics of the batch layer and the speed service",
+    (
+        METRIC_ID,
+        TIME,
+        Column("instance", "string", "Process that measured it"),
+        Column("name", "string", "Metric, Prometheus style"),
+        Column("value", "double", "Value"),
+        RUN_ID,
+        DS,
+    ),
+    ("metric_id",),
+)
+
+DATA_QUALITY = Table(
+    "data_quality",
+    "Shares and counts per source and day",
+    (
+        METRIC_ID,
+        TIME,
+        Column("source", "string", "Source"),
+        Column("dimension", "string", "validity, completeness, ..."),
+        Column("value", "double", "Share from 0 to 1"),
+        RUN_ID,
+        DS,
+    ),
+    ("metric_id",),
+)
+
+LEDGER = Table(
+    "ledger",
+    "Copy of the ledger of promotions",
+    (
+        Column("sequence", "bigint", "Line number"),
+        TIME,
+        Column("event", "string", "promoted or rolled_back"),
+        Column("model_id", "string", "The champion from here on"),
+        Column("parent_id", "string", "The champion before"),
+        Column("actor", "string", "Who"),
+        Column("reason", "string", "Why"),
+        RUN_ID,
+        DS,
+    ),
+    ("sequence",),
+)
+
+SMALL = (LANDING_FILES, BOOK, TRAINING_RUNS, MODEL_QUALITY, RUNTIME_METRICS, DATA_QUALITY, LEDGER)
+
+
+def all_tables(use_case: UseCase) -> tuple[Table, ...]:
+    """Every table of a use case, in the order of the data flow."""
+    raw = tuple(raw_table(contract) for contract in use_case.sources)
+    quarantine = tuple(quarantine_table(contract) for contract in use_case.sources)
+    return (*raw, *quarantine, TILES, features_table(use_case), LABELS, *SMALL)

@@ -1,0 +1,96 @@
+"""What a domain supplies: contracts, tiles, features, labels and thresholds. The only door to ``include/use_cases``.
+
+Everything else in the project works on a ``UseCase`` and knows no domain. A use case is a package
+``include.use_cases.<name>`` with a module-level ``USE_CASE``.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING
+
+from include.contracts.contract import Contract
+from include.features.spec import FeatureSet
+from include.tiles.spec import Tile, days_of_history
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+#: Raw facts by source -> one row per labelled subject: ``subject_id`` string, ``label`` int (0/1), ``outcome`` string.
+#: The function sees only facts available within the label horizon.
+LabelFunction = Callable[[Mapping[str, "DataFrame"]], "DataFrame"]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The thresholds a candidate must pass to become champion; all are compared on the held-out test days."""
+
+    minimum_auc_gain: float = 0.0
+    maximum_log_loss_excess: float = 0.0
+    maximum_calibration_error: float = 0.10
+    minimum_test_rows: int = 200
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What the short-term store shows: how many recent days MySQL keeps, and the statements that fill it."""
+
+    recent_days: int = 7
+    statistics: Mapping[str, Callable[[Mapping[str, "DataFrame"]], "DataFrame"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UseCase:
+    """One prediction problem over immutable facts.
+
+    The subjects are the facts of ``subject_source`` (their key is the subject's id); ``subject_time`` is the field
+    that says when the subject happens, and the default prediction time lies ``prediction_lead_minutes`` before it.
+    Nearer than ``minimum_lead_minutes`` a fact about the subject itself could be known, so such queries are rejected.
+    A subject's *day* (``ds`` of features and labels) is the UTC date of its default prediction time.
+    ``label_horizon_days`` after the end of a day its labels close. ``history_start`` is the first day of facts.
+    """
+
+    name: str
+    comment: str
+    history_start: date
+    sources: tuple[Contract, ...]
+    subject: Contract
+    subject_source: str
+    subject_time: str
+    prediction_lead_minutes: int
+    minimum_lead_minutes: int
+    tiles: tuple[Tile, ...]
+    features: FeatureSet
+    labels: LabelFunction
+    label_horizon_days: int = 1
+    #: A source silent for longer than this before the prediction time makes an answer degraded.
+    silence_minutes: Mapping[str, int] = field(default_factory=dict)
+    gate: Gate = field(default_factory=Gate)
+    serving: Serving = field(default_factory=Serving)
+
+    def source(self, name: str) -> Contract:
+        """Return the contract of the source called ``name``; raises ``KeyError`` naming those that exist."""
+        for contract in self.sources:
+            if contract.name == name:
+                return contract
+        raise KeyError(f"use case {self.name!r} has no source {name!r}; it has {[c.name for c in self.sources]}")
+
+    @property
+    def history_days(self) -> int:
+        """How many whole earlier days of tiles the windows of one day need."""
+        return days_of_history(self.features.windows)
+
+
+def load_use_case(name: str) -> UseCase:
+    """Import ``include.use_cases.<name>`` and return its ``USE_CASE``; raises ``ValueError`` if there is none."""
+    try:
+        module = importlib.import_module(f"include.use_cases.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"include.use_cases.{name}":
+            raise
+        raise ValueError(f"no use case {name!r}: there is no package include/use_cases/{name}") from error
+    use_case = module.USE_CASE
+    if not isinstance(use_case, UseCase):
+        raise ValueError(f"include.use_cases.{name}.USE_CASE is not a UseCase")
+    return use_case
