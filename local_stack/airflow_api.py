@@ -1,0 +1,138 @@
+"""A small client of Airflow's REST API: trigger a DAG, follow its run, read why a task failed.
+
+Used by the demo and the end-to-end test. It knows Airflow's public API alone, nothing of what the DAGs do.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+FINISHED = ("success", "failed")
+Report = Callable[[str], None]
+
+
+class RunFailed(RuntimeError):
+    """A DAG run failed or did not end in time; the message names the run, the tasks and the end of their logs."""
+
+
+@dataclass
+class AirflowApi:
+    """Airflow at ``url``, signed in as ``user``."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+    _token: str = field(default="", repr=False)
+
+    def call(self, method: str, path: str, **arguments: Any) -> Any:
+        """Call ``/api/v2{path}`` and return the JSON answer; signs in first, and again when the token expired."""
+        answer = self._send(method, path, **arguments)
+        if answer.status_code == 401:
+            self._token = self._sign_in()
+            answer = self._send(method, path, **arguments)
+        if answer.is_error:
+            raise RunFailed(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:500]}")
+        return answer.json() if answer.content else None
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        return httpx.request(method, f"{self.url}/api/v2{path}", headers=headers, timeout=60, **arguments)
+
+    def _sign_in(self) -> str:
+        credentials = {"username": self.user, "password": self.password}
+        answer = httpx.post(f"{self.url}/auth/token", json=credentials, timeout=60)
+        answer.raise_for_status()
+        return str(answer.json()["access_token"])
+
+    def unpause(self, dag_id: str) -> None:
+        """Let the DAG run."""
+        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+
+    def wait_for_dag(self, dag_id: str, seconds: float = 180) -> None:
+        """Wait until the DAG processor has parsed the DAG; raises ``RunFailed`` with the import errors if not."""
+        for _ in poll(seconds, every=2):
+            known = self.call("GET", "/dags", params={"dag_id_pattern": dag_id, "limit": 100})["dags"]
+            if any(dag["dag_id"] == dag_id for dag in known):
+                return
+        errors = self.call("GET", "/importErrors")["import_errors"]
+        raise RunFailed(f"Airflow does not know DAG {dag_id} after {seconds:.0f} s; import errors: {errors}")
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, partition_key: str | None = None) -> str:
+        """Start a run by hand and return its run id."""
+        body: dict[str, Any] = {"logical_date": None, "conf": dict(conf or {})}
+        if partition_key is not None:
+            body["partition_key"] = partition_key
+        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+
+    def runs_since(self, dag_id: str, since: datetime) -> list[dict[str, Any]]:
+        """The DAG's runs queued at or after ``since`` (UTC), oldest first."""
+        query = {"run_after_gte": since.isoformat(), "order_by": "run_after", "limit": 100}
+        return list(self.call("GET", f"/dags/{dag_id}/dagRuns", params=query)["dag_runs"])
+
+    def wait_for_triggered_run(
+        self, dag_id: str, since: datetime, seconds: float = 300, partition_key: str | None = None
+    ) -> str:
+        """Wait for a run that something else (an asset) starts, and return its run id."""
+        for _ in poll(seconds):
+            for run in self.runs_since(dag_id, since):
+                if partition_key in (None, run.get("partition_key")):
+                    return str(run["dag_run_id"])
+        raise RunFailed(f"no run of {dag_id} was started within {seconds:.0f} s")
+
+    def follow(self, dag_id: str, run_id: str, seconds: float, report: Report = print) -> dict[str, Any]:
+        """Follow a run to its end, reporting each task's change of state; raises ``RunFailed`` unless it succeeds."""
+        seen: dict[str, str] = {}
+        for _ in poll(seconds):
+            self._report_changes(dag_id, run_id, seen, report)
+            run: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+            if run["state"] in FINISHED:
+                self._report_changes(dag_id, run_id, seen, report)
+                if run["state"] == "success":
+                    return run
+                raise RunFailed(self._describe_failure(dag_id, run_id))
+        raise RunFailed(f"{dag_id} {run_id} did not end within {seconds:.0f} s; tasks: {seen}")
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The run's task instances."""
+        return list(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"])
+
+    def log_tail(self, dag_id: str, run_id: str, task: Mapping[str, Any], lines: int = 25) -> str:
+        """The last lines of a task's newest try."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{max(task['try_number'], 1)}"
+        content = self.call("GET", path, params={"map_index": task["map_index"]})["content"]
+        texts = [str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content]
+        return "\n".join(texts[-lines:])
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
+        """One XCom value of a task."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        return self.call("GET", path, params={"deserialize": "true"})["value"]
+
+    def _report_changes(self, dag_id: str, run_id: str, seen: dict[str, str], report: Report) -> None:
+        for task in self.task_instances(dag_id, run_id):
+            state = task["state"] or "none"
+            if seen.get(task["task_id"]) != state and state not in ("none", "scheduled", "queued"):
+                report(f"{dag_id}.{task['task_id']}: {state}")
+            seen[task["task_id"]] = state
+
+    def _describe_failure(self, dag_id: str, run_id: str) -> str:
+        failed = [task for task in self.task_instances(dag_id, run_id) if task["state"] == "failed"]
+        tails = [f"--- {task['task_id']}\n{self.log_tail(dag_id, run_id, task)}" for task in failed]
+        return f"{dag_id} {run_id} failed\n" + "\n".join(tails)
+
+
+def poll(seconds: float, every: float = 1.0) -> Iterator[None]:
+    """Yield about every ``every`` seconds until ``seconds`` have passed."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+        time.sleep(every)
+
+
+def now() -> datetime:
+    """The current time, UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,254 @@
+"""The newcomer's path in one file: landing files, DAGs, a promoted model, a prediction, and a summary of it all.
+
+    python -m local_stack.demo [--days 35] [--trials 8]
+
+It drives the running stack as a user would: the feeder writes landing files, Airflow's REST API triggers the DAGs,
+the analysts' doors (HiveServer2, MySQL) give the figures and the predictor answers. It exits non-zero if any stage
+fails. It knows no domain: the use case brings its feeder, and a known subject is asked about.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pymysql
+from deltalake import DeltaTable
+from pyhive import hive
+from rich.console import Console
+from rich.table import Table
+
+from include.locations import Lake
+from include.settings import S3Settings
+from include.use_case import UseCase, load_use_case
+from local_stack.airflow_api import AirflowApi, RunFailed, now
+
+MINUTE = 60.0
+console = Console(highlight=False)
+
+
+@dataclass
+class Demo:
+    """One demonstration over the days ``first`` to ``last``, and how long each stage took."""
+
+    use_case: UseCase
+    environment: Mapping[str, str]
+    airflow: AirflowApi
+    first: date
+    last: date
+    trials: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def stage(self, name: str, work: Callable[[], Any]) -> Any:
+        """Run one stage, timed, with a heading."""
+        console.rule(f"[bold]{name}", align="left")
+        started = time.monotonic()
+        result = work()
+        self.seconds[name] = time.monotonic() - started
+        console.print(f"{name}: {self.seconds[name]:.0f} s")
+        return result
+
+    def run_dag(self, dag_id: str, seconds: float, conf: Mapping[str, Any] | None = None) -> str:
+        """Trigger a DAG, follow it to its end and return its run id."""
+        self.airflow.wait_for_dag(dag_id)
+        self.airflow.unpause(dag_id)
+        run_id = self.airflow.trigger(dag_id, conf)
+        self.airflow.follow(dag_id, run_id, seconds, console.print)
+        return run_id
+
+
+def feed(demo: Demo) -> None:
+    """Write the landing files of the days as upstream systems would, and the reference tables."""
+    feeder = f"include.use_cases.{demo.use_case.name}.feeder"
+    span = ["--from", demo.first.isoformat(), "--to", demo.last.isoformat(), "--references"]
+    subprocess.run([sys.executable, "-m", feeder, *span], check=True, env={**os.environ, **demo.environment})
+
+
+def ingest(demo: Demo) -> None:
+    """Batch layer: landing files to raw, tiles, features and closed labels, every book balanced."""
+    demo.run_dag("ingest_window", 30 * MINUTE, {"from": demo.first.isoformat(), "to": demo.last.isoformat()})
+
+
+def train(demo: Demo) -> None:
+    """Search, train and evaluate; the candidate's asset starts the promotion, whose end is waited for."""
+    started = now()
+    demo.airflow.wait_for_dag("promote_model")
+    demo.airflow.unpause("promote_model")
+    demo.run_dag("train_model", 30 * MINUTE, {"trials": demo.trials})
+    run_id = demo.airflow.wait_for_triggered_run("promote_model", started)
+    demo.airflow.follow("promote_model", run_id, 10 * MINUTE, console.print)
+
+
+def load(demo: Demo) -> None:
+    """Metrics from Kafka into Hive, read back through HiveServer2."""
+    demo.run_dag("load_metrics", 10 * MINUTE)
+
+
+def refresh(demo: Demo) -> None:
+    """Recent days and statistics into MySQL."""
+    demo.run_dag("refresh_serving", 10 * MINUTE)
+
+
+def known_subject(demo: Demo) -> dict[str, Any]:
+    """A subject of the last ingested day, as a client would send it."""
+    path = Lake(demo.use_case.name).path(f"raw_{demo.use_case.subject_source}", "s3")
+    table = DeltaTable(path, storage_options=S3Settings.from_environment(demo.environment).delta_options())
+    names = [f.name for f in demo.use_case.subject.fields if f.name != "prediction_time"]
+    rows = table.to_pyarrow_table([("ds", "=", demo.last.isoformat())], columns=names).sort_by(demo.use_case.subject_time)
+    subject: dict[str, Any] = rows.slice(0, 1).to_pylist()[0]
+    return {name: f"{v:%Y-%m-%dT%H:%M:%SZ}" if isinstance(v, datetime) else v for name, v in subject.items()}
+
+
+def predict(demo: Demo) -> dict[str, Any]:
+    """Ask the predictor about a known subject."""
+    url = f"{demo.environment['PREDICTOR_URL']}/v1/{demo.use_case.name}/predict"
+    token = {"Authorization": f"Bearer {demo.environment['PREDICTOR_TOKEN']}"}
+    subject = known_subject(demo)
+    console.print(f"POST {url}\n{json.dumps({'subjects': [subject]}, indent=2)}")
+    answer = httpx.post(url, json={"subjects": [subject]}, headers=token, timeout=30)
+    console.print(f"{answer.status_code} {json.dumps(answer.json(), indent=2)}")
+    answer.raise_for_status()
+    return dict(answer.json())
+
+
+def query_hive(demo: Demo, statement: str) -> list[tuple[Any, ...]]:
+    """Ask the warehouse through the analysts' door."""
+    environment = demo.environment
+    connection = hive.connect(
+        host=environment["HIVE_HOST"],
+        port=int(environment["HIVE_PORT"]),
+        username=environment["HIVE_USER"],
+        database=environment["HIVE_DATABASE"],
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def query_mysql(demo: Demo, statement: str) -> list[tuple[Any, ...]]:
+    """Ask the short-term store with the analysts' account."""
+    environment = demo.environment
+    connection = pymysql.connect(
+        host=environment["MYSQL_HOST"],
+        port=int(environment["MYSQL_PORT"]),
+        user=environment["MYSQL_ANALYST_USER"],
+        password=environment["MYSQL_ANALYST_PASSWORD"],
+        database=environment["MYSQL_DATABASE"],
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def table_of(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A table for the terminal."""
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("", "source", "model", "stage", "what") else "right")
+    for row in rows:
+        table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row))
+    return table
+
+
+def book_rows(demo: Demo) -> list[tuple[Any, ...]]:
+    """The ingest book of the demonstrated days by source, from Hive; raises if a source does not balance."""
+    rows = query_hive(
+        demo,
+        "select source, sum(landed), sum(ingested), sum(quarantined), sum(duplicate), count(*) from book "
+        f"where stage = 'ingest' and closed and ds between '{demo.first}' and '{demo.last}' group by source order by source",
+    )
+    for source, landed, ingested, quarantined, duplicate, _ in rows:
+        if landed != ingested + quarantined + duplicate:
+            raise RunFailed(f"the book of {source} does not balance: {landed} landed")
+    return rows
+
+
+def quality_rows(demo: Demo, run_id: str) -> list[tuple[Any, ...]]:
+    """Quality on the test days of the last training run's candidate and its rivals, from Hive."""
+    return query_hive(
+        demo,
+        "select role, rows, auc, log_loss, calibration_error from model_quality "
+        f"where split = 'test' and run_id = '{run_id}' order by log_loss",
+    )
+
+
+def summary(demo: Demo, answer: Mapping[str, Any]) -> None:
+    """Print what went through the layers, as the stores tell it, and where to look."""
+    headings = ("source", "landed", "ingested", "quarantined", "duplicate", "days")
+    console.print(table_of("Books (Hive)", headings, book_rows(demo)))
+    features = query_hive(demo, "select count(*), count(distinct ds) from features")[0]
+    run_id, trials = query_hive(
+        demo, "select run_id, count(*) from training_runs group by run_id order by max(time) desc limit 1"
+    )[0]
+    console.print(f"Features: {features[0]} rows over {features[1]} days. Trials: {trials} in run {run_id}.")
+    console.print(table_of("Test days (Hive)", ("model", "rows", "auc", "log-loss", "ece"), quality_rows(demo, run_id)))
+    recent = query_mysql(demo, "select count(*), min(complete_through) from recent_events")[0]
+    console.print(f"MySQL: {recent[0]} recent events, complete through {recent[1]}.")
+    prediction = answer["predictions"][0]
+    console.print(f"Prediction: {prediction['probability']:.3f} for {prediction['id']} by model {answer['model_id'][:12]}.")
+    stages = [(name, f"{seconds:.0f} s") for name, seconds in demo.seconds.items()]
+    console.print(table_of("Time", ("stage", "took"), [*stages, ("in all", f"{sum(demo.seconds.values()):.0f} s")]))
+    console.print(table_of("Where to look", ("what", "address", "sign in"), addresses(demo.environment)))
+
+
+def addresses(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """The doors for people. Passwords stay in the file that holds them: a terminal's output is easily shared."""
+    secrets = Path(environment["LAMBDA_DL_STATE"]) / "stack.env"
+    return [
+        ("Airflow", environment["AIRFLOW_URL"], f"{environment['AIRFLOW_USER']}, AIRFLOW_PASSWORD in {secrets}"),
+        ("Predictor", environment["PREDICTOR_URL"], f"PREDICTOR_TOKEN in {secrets}"),
+        ("Ray", environment["RAY_ADDRESS"], f"RAY_AUTH_TOKEN in {secrets}"),
+        ("Hive", f"{environment['HIVE_HOST']}:{environment['HIVE_PORT']}", environment["HIVE_USER"]),
+        (
+            "MySQL",
+            f"{environment['MYSQL_HOST']}:{environment['MYSQL_PORT']}",
+            f"{environment['MYSQL_ANALYST_USER']}, MYSQL_ANALYST_PASSWORD in {secrets}",
+        ),
+    ]
+
+
+def demonstrate(demo: Demo) -> None:
+    """All stages in the order of the data."""
+    demo.stage("feed landing", lambda: feed(demo))
+    demo.stage("ingest and preprocess", lambda: ingest(demo))
+    demo.stage("train and promote", lambda: train(demo))
+    demo.stage("load metrics", lambda: load(demo))
+    demo.stage("refresh serving", lambda: refresh(demo))
+    answer = demo.stage("predict", lambda: predict(demo))
+    summary(demo, answer)
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Run the batch layer end to end on real facts.")
+    parser.add_argument("--days", type=int, default=35, help="days of facts, from the first of the use case's history")
+    parser.add_argument("--trials", type=int, default=8, help="trials of the hyper-parameter search")
+    parser.add_argument("--use-case", default=os.environ.get("LAMBDA_DL_USE_CASE", "flight_delay"))
+    return parser.parse_args(arguments)
+
+
+def main(environment: Mapping[str, str] = os.environ) -> int:
+    """Run the demonstration on the stack whose endpoints the environment names; 1 if a stage failed."""
+    options = parse_arguments()
+    use_case = load_use_case(options.use_case)
+    airflow = AirflowApi(environment["AIRFLOW_URL"], environment["AIRFLOW_USER"], environment["AIRFLOW_PASSWORD"])
+    last = use_case.history_start + timedelta(days=options.days - 1)
+    demo = Demo(use_case, environment, airflow, use_case.history_start, last, options.trials)
+    try:
+        demonstrate(demo)
+    except (RunFailed, subprocess.CalledProcessError, httpx.HTTPError) as error:
+        console.print(f"[bold red]demo failed:[/] {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

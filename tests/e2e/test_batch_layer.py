@@ -1,0 +1,148 @@
+"""One record's way through the whole batch layer, on real servers, driven through Airflow's REST API.
+
+Landing files of ten days -> ``ingest_window`` -> one more day by ``ingest_raw`` and its asset -> ``train_model`` ->
+``promote_model`` -> ``load_metrics`` -> ``refresh_serving`` -> the predictor's answer. The tests run in file order:
+each looks at what one stage left behind.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import pymysql
+import pytest
+from deltalake import DeltaTable
+from pyhive import hive
+
+from include.locations import Lake
+from include.settings import S3Settings
+from include.use_case import load_use_case
+from local_stack.airflow_api import AirflowApi, now
+
+pytestmark = [pytest.mark.integration, pytest.mark.e2e]
+
+USE_CASE = load_use_case("flight_delay")
+FIRST = USE_CASE.history_start
+LAST = FIRST + timedelta(days=9)
+NIGHTLY = LAST + timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    return os.environ
+
+
+@pytest.fixture(scope="module")
+def airflow(environment: Mapping[str, str]) -> AirflowApi:
+    return AirflowApi(environment["AIRFLOW_URL"], environment["AIRFLOW_USER"], environment["AIRFLOW_PASSWORD"])
+
+
+def run(airflow: AirflowApi, dag_id: str, conf: Mapping[str, Any] | None = None, key: str | None = None) -> str:
+    airflow.wait_for_dag(dag_id)
+    airflow.unpause(dag_id)
+    run_id = airflow.trigger(dag_id, conf, key)
+    airflow.follow(dag_id, run_id, 900)
+    return run_id
+
+
+def rows(environment: Mapping[str, str], table: str, **equal: str) -> list[dict[str, Any]]:
+    location = Lake(USE_CASE.name).path(table, "s3")
+    options = S3Settings.from_environment(environment).delta_options()
+    filters = [(name, "=", value) for name, value in equal.items()] or None
+    found: list[dict[str, Any]] = DeltaTable(location, storage_options=options).to_pyarrow_table(filters).to_pylist()
+    return found
+
+
+def hive_rows(environment: Mapping[str, str], statement: str) -> list[tuple[Any, ...]]:
+    host, port = environment["HIVE_HOST"], int(environment["HIVE_PORT"])
+    with hive.connect(host, port, environment["HIVE_USER"], environment["HIVE_DATABASE"]) as connection:
+        cursor = connection.cursor()
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def test_a_window_of_days_lands_and_is_ingested(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
+    feeder = f"include.use_cases.{USE_CASE.name}.feeder"
+    span = ["--from", FIRST.isoformat(), "--to", NIGHTLY.isoformat(), "--references"]
+    subprocess.run([sys.executable, "-m", feeder, *span], check=True)
+    run(airflow, "ingest_window", {"from": FIRST.isoformat(), "to": LAST.isoformat()})
+    book = [row for row in rows(environment, "book", stage="ingest") if row["ds"] <= LAST.isoformat()]
+    assert len(book) == 10 * len(USE_CASE.sources)
+    assert all(row["closed"] for row in book)
+    assert all(row["landed"] == row["ingested"] + row["quarantined"] + row["duplicate"] for row in book)
+    assert sum(row["landed"] for row in book if row["source"] == USE_CASE.subject_source) > 7000
+
+
+def test_a_nightly_day_follows_through_its_assets(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
+    started = now()
+    for dag_id in ("preprocess_features", "load_metrics", "refresh_serving"):
+        airflow.wait_for_dag(dag_id)
+        airflow.unpause(dag_id)
+    run(airflow, "ingest_raw", key=NIGHTLY.isoformat())
+    run_id = airflow.wait_for_triggered_run("preprocess_features", started, partition_key=NIGHTLY.isoformat())
+    airflow.follow("preprocess_features", run_id, 600)
+    assert rows(environment, "features", ds=NIGHTLY.isoformat())
+    closed = (NIGHTLY - timedelta(days=USE_CASE.label_horizon_days)).isoformat()
+    assert rows(environment, "labels", ds=closed)
+    assert not rows(environment, "labels", ds=NIGHTLY.isoformat()), "a day's labels must not close before its horizon"
+
+
+def test_a_model_is_trained_promoted_and_served(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
+    started = now()
+    airflow.wait_for_dag("promote_model")
+    airflow.unpause("promote_model")
+    run(airflow, "train_model", {"trials": 2, "epochs": 4})
+    run_id = airflow.wait_for_triggered_run("promote_model", started)
+    airflow.follow("promote_model", run_id, 600)
+    token = {"Authorization": f"Bearer {environment['PREDICTOR_TOKEN']}"}
+    url = f"{environment['PREDICTOR_URL']}/v1/{USE_CASE.name}"
+    model = httpx.get(f"{url}/model", headers=token).json()
+    answer = httpx.post(f"{url}/predict", headers=token, json={"subjects": [subject(environment)]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["model_id"] == model["model_id"]
+    assert 0.0 < answer.json()["predictions"][0]["probability"] < 1.0
+    assert not answer.json()["predictions"][0]["degraded"]
+
+
+def subject(environment: Mapping[str, str]) -> dict[str, Any]:
+    names = [field.name for field in USE_CASE.subject.fields if field.name != "prediction_time"]
+    source = f"raw_{USE_CASE.subject_source}"
+    facts = sorted(rows(environment, source, ds=LAST.isoformat()), key=lambda row: row[USE_CASE.subject_time])
+    found = {name: facts[len(facts) // 2][name] for name in names}
+    return {name: f"{v:%Y-%m-%dT%H:%M:%SZ}" if isinstance(v, datetime) else v for name, v in found.items()}
+
+
+def test_metrics_reach_hive_exactly_once(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
+    run(airflow, "load_metrics")
+    once = hive_rows(environment, "select count(*), count(distinct metric_id) from training_runs")[0]
+    run(airflow, "load_metrics")
+    twice = hive_rows(environment, "select count(*), count(distinct metric_id) from training_runs")[0]
+    assert once == twice
+    assert once[0] == once[1] >= 2
+    roles = hive_rows(environment, "select distinct role from model_quality where split = 'test'")
+    assert {role for (role,) in roles} >= {"candidate", "base_rate", "lightgbm"}
+
+
+def test_analysts_read_recent_days_from_mysql(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
+    run(airflow, "refresh_serving")
+    connection = pymysql.connect(
+        host=environment["MYSQL_HOST"],
+        port=int(environment["MYSQL_PORT"]),
+        user=environment["MYSQL_ANALYST_USER"],
+        password=environment["MYSQL_ANALYST_PASSWORD"],
+        database=environment["MYSQL_DATABASE"],
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select count(*), count(distinct run_id) from recent_events")
+        events, runs = cursor.fetchone() or (0, 0)
+        cursor.execute("select count(*) from daily_stats")
+        days = (cursor.fetchone() or (0,))[0]
+        with pytest.raises(pymysql.err.OperationalError, match="denied"):
+            cursor.execute("delete from recent_events")
+    assert events > 0
+    assert runs == 1
+    assert days > 0
