@@ -13,7 +13,7 @@ FieldType = Literal["string", "integer", "double", "timestamp"]
 #: What each type looks like as text. Spark's ``rlike`` and Python's ``re.fullmatch`` read both alike.
 INTEGER_TEXT = r"-?[0-9]{1,18}"
 DOUBLE_TEXT = r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,3})?"
-TIMESTAMP_TEXT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+TIMESTAMP_TEXT = r"(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
 
 
 @dataclass(frozen=True)

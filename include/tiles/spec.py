@@ -19,7 +19,8 @@ class Measure:
 
     ``sum`` and ``max`` skip facts whose field is null; ``last`` takes the value (null included) of the fact that is
     latest by (tile minute's moment, event time, fact id). ``scale`` turns a double field into an integer:
-    ``round(value * scale)``, half away from zero. ``clip`` bounds the scaled value (inclusive).
+    ``round(value * scale)``, half away from zero. ``clip`` bounds the scaled value (inclusive). With ``above`` the
+    value becomes 1 when the scaled value exceeds it and 0 when not, so that a ``sum`` counts such facts.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Measure:
     field: str | None = None
     scale: int = 1
     clip: tuple[int, int] | None = None
+    above: int | None = None
 
 
 @dataclass(frozen=True)

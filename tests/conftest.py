@@ -1,0 +1,45 @@
+"""Fixtures for every test: one local Spark session, without any server."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parents[1]
+#: The embedded default's Java, once installed; else JAVA_HOME or the java on the path.
+LOCAL_JAVA = ROOT / ".local" / "java"
+#: A JVM that lives for a minute: start quickly rather than run fast.
+QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
+
+def _prepare_environment() -> None:
+    """Let Spark find Java, this interpreter, and (in its workers) the ``include`` package."""
+    if "JAVA_HOME" not in os.environ and (LOCAL_JAVA / "bin" / "java").exists():
+        os.environ["JAVA_HOME"] = str(LOCAL_JAVA)
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """A Spark session in UTC on two threads, with few partitions."""
+    _prepare_environment()
+    session = (
+        SparkSession.builder.master("local[2]")
+        .appName("tests")
+        .config("spark.ui.enabled", "false")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.default.parallelism", "2")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.memory", "1g")
+        .config("spark.driver.extraJavaOptions", QUICK_START)
+        .config("spark.sql.sources.default", "parquet")
+        .getOrCreate()
+    )
+    yield session
+    session.stop()
