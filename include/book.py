@@ -1,0 +1,265 @@
+"""The books: what came in and went out of each stage for each day, and whether it balances.
+
+Counted anew from the landing objects and from the tables, by other code than that which wrote them; no Spark.
+A book that does not balance is written as open, with what differs, and stops its task.
+"""
+
+import io
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from include import lake
+from include.landing import CONNECTIONS, count_rows, list_landing, read_rows, s3_client, source_and_ds
+from include.locations import LANDING_BUCKET
+from include.tables import BOOK, LABELS, LANDING_FILES, TILES
+from include.use_case import UseCase
+
+log = logging.getLogger(__name__)
+
+INGEST = "ingest"
+PREPROCESS = "preprocess"
+LABELLING = "labels"
+FEATURES = "features"
+SHOWN = 5
+
+
+class BookMismatch(ValueError):
+    """A book does not balance; the message gives source, day and the numbers, and where they differ."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a book: ``landed`` came in; the rest says where it went."""
+
+    ds: str
+    stage: str
+    source: str
+    landed: int
+    ingested: int
+    quarantined: int = 0
+    duplicate: int = 0
+    detail: str = ""
+    #: Rows may be missing on the way out (labels of subjects whose outcome nobody knows).
+    may_lack: bool = False
+
+    @property
+    def balances(self) -> bool:
+        """Whether everything that came in went somewhere, once."""
+        out = self.ingested + self.quarantined + self.duplicate
+        return out <= self.landed if self.may_lack else out == self.landed
+
+    def numbers(self) -> str:
+        """The line for people: day, source and counts."""
+        sign = "=" if self.balances else "≠"
+        return (
+            f"{self.ds} {self.stage} {self.source}: landed {self.landed} {sign} ingested {self.ingested} + "
+            f"quarantined {self.quarantined} + duplicate {self.duplicate}"
+        )
+
+    def row(self, run_id: str, now: datetime) -> dict[str, Any]:
+        """The line as a row of the table ``book``."""
+        names = ("ds", "stage", "source", "landed", "ingested", "quarantined", "duplicate", "detail")
+        values = {name: getattr(self, name) for name in names}
+        return values | {"closed": self.balances, "closed_at": now, "run_id": run_id}
+
+
+def names_of(days: Iterable[date]) -> list[str]:
+    """Days as their ``ds``, in order."""
+    return [day.isoformat() for day in sorted(set(days))]
+
+
+def close_ingest_book(use_case: UseCase, days: Sequence[date], run_id: str) -> list[Entry]:
+    """Close the ingest book of some days, or raise ``BookMismatch``: landed = ingested + quarantined + duplicate."""
+    landed = count_landed(use_case, days)
+    counted = _count_tables(use_case, names_of(days))
+    duplicates: Counter[tuple[str, str]] = Counter()
+    for row in lake.read_rows(use_case.name, LANDING_FILES.name, ["ds", "source", "duplicate"], names_of(days)):
+        duplicates[(row["ds"], row["source"])] += row["duplicate"]
+    entries = [
+        Entry(
+            ds,
+            INGEST,
+            contract.name,
+            landed=landed[(ds, contract.name)],
+            ingested=counted["raw"][(ds, contract.name)],
+            quarantined=counted["quarantine"][(ds, contract.name)],
+            duplicate=duplicates[(ds, contract.name)],
+        )
+        for ds in names_of(days)
+        for contract in use_case.sources
+    ]
+    return _close(use_case, [_explained(use_case, entry) for entry in entries], run_id)
+
+
+def count_landed(use_case: UseCase, days: Sequence[date]) -> Counter[tuple[str, str]]:
+    """Data rows in the landing objects by (ds, source), read from the objects themselves."""
+    client = s3_client()
+    keys = list_landing(client, use_case.name, [contract.name for contract in use_case.sources], days)
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        counts = list(pool.map(lambda key: count_rows(client, key), keys))
+    landed: Counter[tuple[str, str]] = Counter()
+    for key, rows in zip(keys, counts, strict=True):
+        source, ds = source_and_ds(use_case.name, key)
+        landed[(ds, source)] += rows
+    return landed
+
+
+def _count_tables(use_case: UseCase, ds: list[str]) -> Mapping[str, Counter[tuple[str, str]]]:
+    """Rows of the raw and quarantine tables by (ds, source)."""
+    wanted = [(kind, contract.name) for kind in ("raw", "quarantine") for contract in use_case.sources]
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        found = list(pool.map(lambda w: lake.count_by(use_case.name, f"{w[0]}_{w[1]}", ["ds"], ds), wanted))
+    counted: dict[str, Counter[tuple[str, str]]] = {"raw": Counter(), "quarantine": Counter()}
+    for (kind, source), rows in zip(wanted, found, strict=True):
+        for (day,), count in rows.items():
+            counted[kind][(day, source)] = count
+    return counted
+
+
+def _explained(use_case: UseCase, entry: Entry) -> Entry:
+    """Add to an entry that does not balance which lines differ."""
+    if entry.balances:
+        return entry
+    landed = _landed_lines(use_case, entry)
+    tables: Counter[tuple[str, int]] = Counter()
+    for kind in ("raw", "quarantine"):
+        found = lake.count_by(use_case.name, f"{kind}_{entry.source}", ["landing_key", "landing_line"], [entry.ds])
+        tables.update({(str(key), int(line)): count for (key, line), count in found.items()})
+    return Entry(**{**vars(entry), "detail": difference(landed, tables, entry.duplicate)})
+
+
+def _landed_lines(use_case: UseCase, entry: Entry) -> set[tuple[str, int]]:
+    """File and line of every row landed for one source and day."""
+    client = s3_client()
+    keys = list_landing(client, use_case.name, [entry.source], [date.fromisoformat(entry.ds)])
+    lines = set()
+    for key in keys:
+        content = io.BytesIO(client.get_object(Bucket=LANDING_BUCKET, Key=key)["Body"].read())
+        lines |= {(key, row.line) for row in read_rows(key, content)}
+    return lines
+
+
+def difference(landed: set[tuple[str, int]], tables: Mapping[tuple[str, int], int], duplicates: int) -> str:
+    """Where landing and tables differ, by file and line; duplicates have no line in any table."""
+    twice = sorted(line for line, count in tables.items() if count > 1)
+    unknown = sorted(set(tables) - landed)
+    missing = sorted(landed - set(tables))
+    parts = []
+    if twice:
+        parts.append(f"{len(twice)} lines are in the tables more than once: {_lines(twice)}")
+    if unknown:
+        parts.append(f"{len(unknown)} rows come from no landed line: {_lines(unknown)}")
+    if len(missing) != duplicates:
+        parts.append(
+            f"{len(missing)} landed lines are in no table ({duplicates} duplicates expected): {_lines(missing)}"
+        )
+    return "; ".join(parts)
+
+
+def _lines(lines: Sequence[tuple[str, int]]) -> str:
+    shown = ", ".join(f"{key} line {line}" for key, line in lines[:SHOWN])
+    return shown + (", ..." if len(lines) > SHOWN else "")
+
+
+def _close(use_case: UseCase, entries: list[Entry], run_id: str) -> list[Entry]:
+    """Write the entries; raise ``BookMismatch`` if any does not balance."""
+    now = datetime.now(UTC)
+    lake.merge_rows(use_case.name, BOOK, [entry.row(run_id, now) for entry in entries], update=True)
+    wrong = [entry for entry in entries if not entry.balances]
+    for entry in wrong:
+        log.error("%s %s", entry.numbers(), entry.detail)
+    if wrong:
+        text = "; ".join(f"{entry.numbers()} ({entry.detail})" for entry in wrong)
+        raise BookMismatch(f"{len(wrong)} of {len(entries)} books do not balance: {text}")
+    log.info("%d books closed, %d rows landed", len(entries), sum(entry.landed for entry in entries))
+    return entries
+
+
+def close_preprocess_book(use_case: UseCase, days: Sequence[date], run_id: str) -> list[Entry]:
+    """Close the preprocess book: every subject of a day has one row of features; so does each labels day once."""
+    labelled = [d for d in label_days(use_case, days) if d.isoformat() in set(closed_label_days(use_case, days))]
+    subjects = subjects_by_day(use_case, sorted({*days, *labelled}))
+    features = lake.count_by(use_case.name, FEATURES, ["ds"], names_of(days))
+    tiles = lake.count_by(use_case.name, TILES.name, ["ds"], names_of(days))
+    labels = lake.count_by(use_case.name, LABELS.name, ["ds"], names_of(labelled)) if labelled else {}
+    entries = [Entry(ds, PREPROCESS, FEATURES, subjects[ds], features.get((ds,), 0)) for ds in names_of(days)]
+    entries += [Entry(ds, PREPROCESS, TILES.name, count := tiles.get((ds,), 0), count) for ds in names_of(days)]
+    entries += [_labels_entry(ds, subjects[ds], labels.get((ds,), 0)) for ds in names_of(labelled)]
+    return _close(use_case, entries, run_id)
+
+
+def _labels_entry(ds: str, subjects: int, labels: int) -> Entry:
+    detail = f"{subjects - labels} subjects without a known outcome" if labels < subjects else ""
+    return Entry(ds, LABELLING, LABELS.name, subjects, labels, detail=detail, may_lack=True)
+
+
+def subjects_by_day(use_case: UseCase, days: Sequence[date]) -> Counter[str]:
+    """Distinct subjects by the UTC day of their default prediction time, counted from the raw facts."""
+    contract = use_case.source(use_case.subject_source)
+    announced = [day - timedelta(days=n) for day in days for n in range(contract.announced_days + 1)]
+    columns = [contract.key, use_case.subject_time]
+    found = lake.dataset(use_case.name, f"raw_{contract.name}", names_of(announced)).to_table(columns=columns)
+    lead = timedelta(minutes=use_case.prediction_lead_minutes)
+    wanted = set(names_of(days))
+    ids: dict[str, set[str]] = {}
+    times = zip(found.column(contract.key).to_pylist(), found.column(use_case.subject_time).to_pylist(), strict=True)
+    for subject, moment in times:
+        ds = (moment.astimezone(UTC) - lead).date().isoformat()
+        if ds in wanted:
+            ids.setdefault(ds, set()).add(subject)
+    return Counter({ds: len(found_ids) for ds, found_ids in ids.items()})
+
+
+def closed_days(use_case: UseCase, stage: str) -> set[str]:
+    """The days whose book of a stage is closed for everything that belongs to it."""
+    rows = lake.read_rows(use_case.name, BOOK.name, ["ds", "stage", "source", "closed"])
+    return closed_in(rows, stage, expected_sources(use_case, stage))
+
+
+def expected_sources(use_case: UseCase, stage: str) -> set[str]:
+    """What a stage's book of one day must have lines for."""
+    if stage == INGEST:
+        return {contract.name for contract in use_case.sources}
+    return {FEATURES, TILES.name} if stage == PREPROCESS else {LABELS.name}
+
+
+def closed_in(rows: Iterable[Mapping[str, Any]], stage: str, sources: set[str]) -> set[str]:
+    """The days for which every source has a closed line of the stage."""
+    closed: dict[str, set[str]] = {}
+    for row in rows:
+        if row["stage"] == stage and row["closed"]:
+            closed.setdefault(str(row["ds"]), set()).add(str(row["source"]))
+    return {ds for ds, found in closed.items() if sources <= found}
+
+
+def days_needed(use_case: UseCase, day: date) -> list[date]:
+    """The days whose facts the windows of ``day`` reach into, from ``history_start`` on, ``day`` included."""
+    first = max(use_case.history_start, day - timedelta(days=use_case.history_days))
+    return [first + timedelta(days=n) for n in range((day - first).days + 1)]
+
+
+def earlier_days_open(use_case: UseCase, day: date) -> list[str]:
+    """The days that ``day`` needs and whose ingest book is not closed; empty means that it can be preprocessed."""
+    closed = closed_days(use_case, INGEST)
+    return [ds for ds in names_of(days_needed(use_case, day)) if ds not in closed]
+
+
+def label_days(use_case: UseCase, days: Sequence[date]) -> list[date]:
+    """The days whose horizon ends with one of ``days``, none before ``history_start``."""
+    horizon = timedelta(days=use_case.label_horizon_days)
+    return sorted({day - horizon for day in days if day - horizon >= use_case.history_start})
+
+
+def closed_label_days(use_case: UseCase, days: Sequence[date]) -> list[str]:
+    """Of ``label_days`` those whose own day and horizon are ingested and closed."""
+    closed = closed_days(use_case, INGEST)
+    return [
+        day.isoformat()
+        for day in label_days(use_case, days)
+        if all((day + timedelta(days=n)).isoformat() in closed for n in range(use_case.label_horizon_days + 1))
+    ]

@@ -1,0 +1,98 @@
+"""The Delta tables through delta-rs: open, read a few columns, merge rows into the small tables.
+
+Many writers may use it at once: delta-rs commits by conditional put. Big tables are written by Spark jobs, never here.
+It does not know what a table means (see ``tables``).
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from include.locations import Lake
+from include.settings import S3Settings
+from include.tables import Table
+
+log = logging.getLogger(__name__)
+
+ARROW_TYPES: Mapping[str, pa.DataType] = {
+    "string": pa.string(),
+    "bigint": pa.int64(),
+    "int": pa.int32(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "array<string>": pa.list_(pa.string()),
+    "array<bigint>": pa.list_(pa.int64()),
+}
+ATTEMPTS = 5
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """The table's columns as an Arrow schema (timestamps in microseconds, UTC)."""
+    return pa.schema([pa.field(column.name, ARROW_TYPES[column.type]) for column in table.columns])
+
+
+def open_table(use_case: str, table: str, settings: S3Settings | None = None, version: int | None = None) -> DeltaTable:
+    """Open a table at its newest version, or at a given one; raises ``TableNotFoundError`` if there is none."""
+    s3 = settings or S3Settings.from_environment(os.environ)
+    return DeltaTable(Lake(use_case).path(table, "s3"), version=version, storage_options=s3.delta_options())
+
+
+def dataset(use_case: str, table: str, ds: Iterable[str] | None = None) -> pads.Dataset:
+    """The rows of a table (of some days) as a PyArrow dataset; only the files of those days are opened."""
+    partitions = None if ds is None else [("ds", "in", sorted(set(ds)))]
+    return open_table(use_case, table).to_pyarrow_dataset(partitions=partitions)
+
+
+def read_rows(
+    use_case: str, table: str, columns: Sequence[str] | None = None, ds: Iterable[str] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of a table as dictionaries, optionally only some columns and days. For small results."""
+    names = None if columns is None else list(columns)
+    return list(dataset(use_case, table, ds).to_table(columns=names).to_pylist())
+
+
+def count_by(use_case: str, table: str, columns: Sequence[str], ds: Iterable[str]) -> dict[tuple[Any, ...], int]:
+    """Rows per combination of columns, over some days."""
+    found = dataset(use_case, table, ds).to_table(columns=list(columns))
+    if not found.num_rows:
+        return {}
+    grouped = found.group_by(list(columns)).aggregate([([], "count_all")]).to_pylist()
+    return {tuple(row[column] for column in columns): int(row["count_all"]) for row in grouped}
+
+
+def merge_rows(use_case: str, table: Table, rows: Sequence[Mapping[str, Any]], update: bool = False) -> int:
+    """Insert the rows whose key the table lacks, in one commit; with ``update`` also replace those it has.
+
+    Returns how many rows were inserted or replaced. Rows with the same key within ``rows``: the last one counts.
+    Repeats the commit when another writer was faster.
+    """
+    unique = {tuple(row[name] for name in table.key): row for row in rows}
+    if not unique:
+        return 0
+    content = pa.Table.from_pylist([dict(row) for row in unique.values()], schema=arrow_schema(table))
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _merge_once(use_case, table, content, update)
+        except CommitFailedError:
+            if attempt == ATTEMPTS:
+                raise
+            log.info("another writer committed to %s first; merging again (%d)", table.name, attempt)
+    raise AssertionError("unreachable")
+
+
+def _merge_once(use_case: str, table: Table, content: pa.Table, update: bool) -> int:
+    condition = " AND ".join(f"target.{name} = source.{name}" for name in table.key)
+    merge = open_table(use_case, table.name).merge(
+        content, predicate=condition, source_alias="source", target_alias="target"
+    )
+    if update:
+        merge = merge.when_matched_update_all()
+    result = merge.when_not_matched_insert_all().execute()
+    return int(result["num_target_rows_inserted"]) + int(result["num_target_rows_updated"])

@@ -1,0 +1,270 @@
+"""Kafka metrics -> Hive tables, exactly once: consume, validate, merge by identity, read back through HiveServer2.
+
+Every message has a ``metric_id``; a row is inserted only if the table lacks it, so a second delivery, a second run and
+a crash in between change nothing. The ledger's lines in S3 are copied the same way. It does not know what the metrics
+mean nor who measured them.
+"""
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from pyhive import hive
+
+from include import lake
+from include.landing import object_sizes, s3_client
+from include.locations import MODELS_BUCKET, Models, Topics
+from include.settings import HiveSettings, KafkaSettings
+from include.tables import (
+    DATA_QUALITY,
+    LEDGER,
+    MODEL_QUALITY,
+    RUNTIME_METRICS,
+    TRAINING_RUNS,
+    Column,
+    Table,
+)
+
+log = logging.getLogger(__name__)
+
+TABLES: Mapping[str, Table] = {
+    "training_run": TRAINING_RUNS,
+    "model_quality": MODEL_QUALITY,
+    "runtime": RUNTIME_METRICS,
+    "model_loaded": RUNTIME_METRICS,
+    "model_rejected": RUNTIME_METRICS,
+    "data_quality": DATA_QUALITY,
+}
+#: Columns that a message may leave out.
+OPTIONAL = frozenset({"model_id", "config", "epochs", "validation_auc", "validation_log_loss", "seconds", "instance"})
+TIMEOUT_SECONDS = 60.0
+
+
+class ReadBackMismatch(ValueError):
+    """HiveServer2 does not show what was loaded; the message names tables, days and differences."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A message that is no metric: where it lies and what is wrong with it."""
+
+    partition: int
+    offset: int
+    reason: str
+
+
+@dataclass
+class Loaded:
+    """What a load found: identities by table and day, rows newly inserted by table, and rejected messages."""
+
+    identities: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    inserted: dict[str, int] = field(default_factory=dict)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    def add(self, table: Table, rows: Sequence[Mapping[str, Any]], inserted: int) -> None:
+        """Note that these rows are in the table now."""
+        days = self.identities.setdefault(table.name, {})
+        for row in rows:
+            days.setdefault(str(row["ds"]), set()).add(str(row[table.key[0]]))
+        self.inserted[table.name] = self.inserted.get(table.name, 0) + inserted
+
+
+def data_quality_id(use_case: str, ds: str, source: str, dimension: str, value: float) -> str:
+    """The identity of a data-quality metric: measured again with the same result it is the same metric."""
+    return f"data_quality/{use_case}/{ds}/{source}/{dimension}/{value:.9g}"
+
+
+def typed_value(column: Column, value: object) -> Any:
+    """A JSON value as the column's type; raises ``ValueError`` naming the column if it is not one."""
+    if value is None:
+        return None
+    try:
+        if column.type == "timestamp":
+            return moment_of(str(value))
+        if column.type == "string":
+            return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError("not a number")
+        return float(value) if column.type == "double" else int(value)
+    except ValueError as error:
+        raise ValueError(f"{column.name}: {value!r} is not a {column.type}") from error
+
+
+def moment_of(text: str) -> datetime:
+    """An RFC 3339 time as a datetime in UTC; raises ``ValueError`` without a time zone."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment.astimezone(UTC)
+
+
+def metric_row(message: Mapping[str, Any], use_case: str) -> tuple[Table, dict[str, Any]]:
+    """The table and row of one metrics message; raises ``ValueError`` that says which field is wrong."""
+    table = TABLES.get(str(message.get("kind")))
+    if table is None:
+        raise ValueError(f"kind: {message.get('kind')!r} is not one of {', '.join(TABLES)}")
+    if message.get("use_case", use_case) != use_case:
+        raise ValueError(f"use_case: {message['use_case']!r} is not {use_case!r}")
+    values = (
+        receipt_values(message) if str(message["kind"]).startswith("model_") and table is RUNTIME_METRICS else message
+    )
+    row = {column.name: typed_value(column, values.get(column.name)) for column in table.columns}
+    missing = [name for name, value in row.items() if value is None and name not in OPTIONAL]
+    if missing:
+        raise ValueError(f"{', '.join(missing)}: required")
+    date.fromisoformat(row["ds"])
+    return table, row
+
+
+def receipt_values(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A speed service's receipt as a run-time metric: which ledger sequence it has loaded or rejected."""
+    return {**message, "name": message["kind"], "value": message.get("sequence", 0)}
+
+
+def parse_message(value: bytes | None, use_case: str) -> tuple[Table, dict[str, Any]]:
+    """Like ``metric_row``, from the bytes of a Kafka message."""
+    try:
+        message = json.loads(value or b"")
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from error
+    if not isinstance(message, dict):
+        raise ValueError("is not a JSON object")
+    return metric_row(message, use_case)
+
+
+def consume(kafka: KafkaSettings, topic: str, since: datetime | None = None) -> list[tuple[int, int, bytes | None]]:
+    """Everything on a topic from its beginning (or ``since``) to its end now: (partition, offset, value).
+
+    Assigned without a consumer group, so that it depends on nobody's position; raises ``KafkaException``.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            "group.id": "load_metrics",  # the client asks for one; nothing is committed to it
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        partitions = _partitions(consumer, topic, since)
+        consumer.assign(partitions)
+        return _drain(consumer, {partition.partition for partition in partitions}, topic)
+    finally:
+        consumer.close()
+
+
+def _partitions(consumer: Consumer, topic: str, since: datetime | None) -> list[TopicPartition]:
+    metadata = consumer.list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic]
+    if metadata.error is not None:
+        raise KafkaException(metadata.error)
+    if since is None:
+        return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in metadata.partitions]
+    times = [TopicPartition(topic, number, int(since.timestamp() * 1000)) for number in metadata.partitions]
+    return list(consumer.offsets_for_times(times, timeout=TIMEOUT_SECONDS))
+
+
+def _drain(consumer: Consumer, open_partitions: set[int], topic: str) -> list[tuple[int, int, bytes | None]]:
+    """Poll until every partition has reported its end."""
+    found: list[tuple[int, int, bytes | None]] = []
+    while open_partitions:
+        message = consumer.poll(TIMEOUT_SECONDS)
+        if message is None:
+            raise TimeoutError(f"Kafka sent nothing of topic {topic} for {TIMEOUT_SECONDS:.0f} s")
+        error = message.error()
+        if error is None:
+            found.append((int(message.partition() or 0), int(message.offset() or 0), message.value()))
+        elif error.code() == KafkaError._PARTITION_EOF:
+            open_partitions.discard(int(message.partition() or 0))
+        else:
+            raise KafkaException(error)
+    return found
+
+
+def load_metrics(
+    use_case: str, kafka: KafkaSettings | None = None, since: datetime | None = None, client: Any = None
+) -> Loaded:
+    """Merge everything on the metrics topic, and the ledger, into the Hive tables; returns what is there now."""
+    messages = consume(kafka or KafkaSettings.from_environment(), Topics(use_case).metrics, since)
+    loaded = Loaded()
+    by_table: dict[str, list[dict[str, Any]]] = {}
+    for partition, offset, value in messages:
+        try:
+            table, row = parse_message(value, use_case)
+            by_table.setdefault(table.name, []).append(row)
+        except ValueError as error:
+            loaded.rejected.append(Rejected(partition, offset, str(error)))
+            log.warning("metrics message at partition %d offset %d rejected: %s", partition, offset, error)
+    for table in dict.fromkeys(TABLES.values()):
+        _merge(use_case, table, by_table.get(table.name, []), loaded)
+    _merge(use_case, LEDGER, ledger_rows(client or s3_client(), use_case), loaded)
+    log.info("%d messages read, rows inserted: %s", len(messages), loaded.inserted)
+    return loaded
+
+
+def _merge(use_case: str, table: Table, rows: list[dict[str, Any]], loaded: Loaded) -> None:
+    """Insert what the table lacks; of messages with one identity the first one counts."""
+    first = list({str(row[table.key[0]]): row for row in reversed(rows)}.values())
+    loaded.add(table, first, lake.merge_rows(use_case, table, first))
+
+
+def ledger_rows(client: Any, use_case: str) -> list[dict[str, Any]]:
+    """The ledger's lines as rows of the table ``ledger``; ``ds`` is the day of the line's time."""
+    keys = object_sizes(client, MODELS_BUCKET, Models(use_case).ledger_prefix)
+    return [
+        ledger_row(json.loads(client.get_object(Bucket=MODELS_BUCKET, Key=key)["Body"].read()))
+        for key in keys
+        if key.endswith(".json")
+    ]
+
+
+def ledger_row(line: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of the ledger as a row."""
+    ds = moment_of(str(line["time"])).date().isoformat()
+    values = {"run_id": "", **line, "ds": ds}
+    return {column.name: typed_value(column, values.get(column.name)) for column in LEDGER.columns}
+
+
+def read_back(use_case: str, loaded: Loaded, settings: HiveSettings | None = None) -> dict[str, int]:
+    """Ask HiveServer2 for what was loaded; returns rows seen by table, raises ``ReadBackMismatch``."""
+    door = settings or HiveSettings.from_environment(os.environ)
+    seen: dict[str, int] = {}
+    problems: list[str] = []
+    with hive.connect(door.host, door.port, door.user, use_case) as connection:
+        for table in (*dict.fromkeys(TABLES.values()), LEDGER):
+            wanted = loaded.identities.get(table.name, {})
+            if wanted:
+                found = _identities_in_hive(connection, table, sorted(wanted))
+                seen[table.name] = sum(found.values())
+                problems += differences(table.name, wanted, found)
+    if problems:
+        raise ReadBackMismatch("; ".join(problems))
+    log.info("HiveServer2 shows everything that was loaded: %s", seen)
+    return seen
+
+
+def _identities_in_hive(connection: Any, table: Table, days: Sequence[str]) -> Counter[tuple[str, str]]:
+    """Rows by (ds, identity) that HiveServer2 shows for some days; ``ds`` values are passed as parameters."""
+    cursor = connection.cursor()
+    marks = ", ".join(["%s"] * len(days))
+    cursor.execute(f"SELECT ds, {table.key[0]} FROM {table.name} WHERE ds IN ({marks})", tuple(days))
+    return Counter((str(ds), str(identity)) for ds, identity in cursor.fetchall())
+
+
+def differences(table: str, wanted: Mapping[str, Iterable[str]], found: Mapping[tuple[str, str], int]) -> list[str]:
+    """What is loaded but not shown, or shown more than once: one sentence per table and day."""
+    problems = []
+    for ds, identities in sorted(wanted.items()):
+        missing = sorted(identity for identity in identities if not found.get((ds, identity)))
+        if missing:
+            problems.append(f"{table} {ds}: {len(missing)} loaded rows are not shown, first {missing[0]}")
+    for (ds, identity), count in sorted(found.items()):
+        if count > 1:
+            problems.append(f"{table} {ds}: {identity} is shown {count} times")
+    return problems

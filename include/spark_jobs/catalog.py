@@ -1,0 +1,87 @@
+"""The use case's database and tables in the Hive metastore: created once, with comments, and read by Spark jobs."""
+
+import logging
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from include.contracts.contract import Contract
+from include.locations import LAKE_BUCKET, Lake
+from include.spark_jobs.session import DELTA_PROPERTIES
+from include.tables import Column, Table, all_tables
+from include.use_case import UseCase
+
+log = logging.getLogger(__name__)
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Every day from ``first`` to ``last``, both included; raises ``ValueError`` if the span is empty."""
+    if last < first:
+        raise ValueError(f"the span of days is empty: it starts on {first} and ends on {last}")
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def quoted(text: str) -> str:
+    """A Spark SQL string literal."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def column_ddl(column: Column) -> str:
+    """One column of a CREATE TABLE statement."""
+    return f"`{column.name}` {column.type} COMMENT {quoted(column.comment)}"
+
+
+def table_ddl(use_case: str, table: Table) -> str:
+    """The CREATE TABLE statement of a Delta table partitioned by ``ds`` that delta-rs can write too."""
+    columns = ", ".join(column_ddl(column) for column in table.columns)
+    properties = ", ".join(f"{quoted(name)} = {quoted(value)}" for name, value in DELTA_PROPERTIES.items())
+    lake = Lake(use_case)
+    return (
+        f"CREATE TABLE IF NOT EXISTS {lake.name(table.name)} ({columns}) USING DELTA PARTITIONED BY (ds) "
+        f"LOCATION {quoted(lake.path(table.name))} COMMENT {quoted(table.comment)} TBLPROPERTIES ({properties})"
+    )
+
+
+def create_tables(spark: SparkSession, use_case: UseCase) -> list[str]:
+    """Create the database and every table that is missing; returns the names of the new ones."""
+    location = quoted(f"s3a://{LAKE_BUCKET}/{use_case.name}")
+    spark.sql(f"CREATE DATABASE IF NOT EXISTS {use_case.name} COMMENT {quoted(use_case.comment)} LOCATION {location}")
+    there = {row.tableName for row in spark.sql(f"SHOW TABLES IN {use_case.name}").collect()}
+    missing = [table for table in all_tables(use_case) if table.name not in there]
+    for table in missing:
+        spark.sql(table_ddl(use_case.name, table))
+    if missing:
+        log.info("created %d tables in %s", len(missing), use_case.name)
+    return [table.name for table in missing]
+
+
+def of_days(frame: DataFrame, first: date, last: date) -> DataFrame:
+    """Only the rows whose ``ds`` lies in a span of days, both ends included."""
+    return frame.where(F.col("ds").between(first.isoformat(), last.isoformat()))
+
+
+def read_table(spark: SparkSession, use_case: str, table: str) -> DataFrame:
+    """A table of the lake, by its path (one metastore call less than by name)."""
+    return spark.read.format("delta").load(Lake(use_case).path(table))
+
+
+def facts_for(spark: SparkSession, use_case: str, contract: Contract, first: date, last: date) -> DataFrame:
+    """A source's raw facts that can belong to a span of days: announced before it, or available in it."""
+    raw = read_table(spark, use_case, f"raw_{contract.name}")
+    return of_days(raw, first - timedelta(days=contract.announced_days), last)
+
+
+def replace_days(frame: DataFrame, use_case: str, table: Table, days: Iterable[date], run_id: str) -> None:
+    """Rewrite whole days of a derived table in one atomic commit; the same days again give the same table."""
+    names = ", ".join(quoted(day.isoformat()) for day in sorted(set(days)))
+    (
+        frame.select(*(column.name for column in table.columns))
+        .write.format("delta")
+        .mode("overwrite")
+        .option("replaceWhere", f"ds IN ({names})")
+        .option("userMetadata", run_id)
+        .save(Lake(use_case).path(table.name))
+    )

@@ -1,0 +1,325 @@
+"""Ingest: landing files of a span of days -> raw and quarantine tables, each row judged by its source's contract.
+
+``ingest_raw.py --use-case NAME --from YYYY-MM-DD --to YYYY-MM-DD --run-id ID``
+
+A file ingested before (same key, same hash) changes nothing; one that differs stops the job. Each table gets one
+commit for all days; a repeat after a crash finds the rows that are already there by file and line. The order of facts
+is that of landing key and line, so a span in one run gives the same tables as its days one by one.
+"""
+
+import io
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from include import lake
+from include.contracts.columns import judged, schema_differences
+from include.contracts.contract import Contract
+from include.landing import LandingFile, hash_files, list_landing, read_rows, s3_client
+from include.locations import LANDING_BUCKET, Lake
+from include.spark_jobs.catalog import create_tables, days_between, of_days, read_table
+from include.spark_jobs.session import job_arguments, start_job
+from include.tables import LANDING_FILES, Table, quarantine_table, raw_table
+from include.use_case import UseCase, load_use_case
+
+log = logging.getLogger("ingest_raw")
+
+LANDING_URL = f"s3a://{LANDING_BUCKET}/"
+BATCH_ROWS = 20_000
+#: What became of a row. ``known``: an earlier try of this ingest has committed it already.
+STATUSES = ("new", "known", "quarantined", "duplicate")
+
+
+class LandingFileChanged(ValueError):
+    """A landing file differs from what was ingested under its name; nothing was written."""
+
+
+class LandingHeaderWrong(ValueError):
+    """The header of a landing file does not fit the contract; the message names files and fields."""
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """Which files to ingest; those in ``repeated`` have the content of another file of the same source and day."""
+
+    new: tuple[LandingFile, ...]
+    repeated: frozenset[str]
+    unchanged: int
+
+
+def plan_files(found: Sequence[LandingFile], known: Sequence[Mapping[str, Any]]) -> FilePlan:
+    """Compare files with those ingested before; raises ``LandingFileChanged`` if one has another content now."""
+    hashes = {str(row["landing_key"]): str(row["landing_sha256"]) for row in known}
+    changed = [file for file in found if hashes.get(file.key, file.sha256) != file.sha256]
+    if changed:
+        raise LandingFileChanged("; ".join(changed_message(file, hashes[file.key]) for file in changed))
+    seen = {(str(row["source"]), str(row["ds"]), str(row["landing_sha256"])) for row in known}
+    new = [file for file in sorted(found, key=lambda file: file.key) if file.key not in hashes]
+    repeated = set()
+    for file in new:
+        identity = (file.source, file.ds, file.sha256)
+        if identity in seen:
+            repeated.add(file.key)
+        seen.add(identity)
+    return FilePlan(tuple(new), frozenset(repeated), len(found) - len(new))
+
+
+def changed_message(file: LandingFile, ingested: str) -> str:
+    """What a changed file's error says: the file, both hashes and what to do."""
+    return (
+        f"s3://{LANDING_BUCKET}/{file.key} has SHA-256 {file.sha256}, but was ingested with {ingested}: landing files "
+        f"are never changed. Put the old content back, and deliver corrections as new facts in a new file"
+    )
+
+
+def check_headers(files: Iterable[LandingFile], contracts: Mapping[str, Contract]) -> None:
+    """Raise ``LandingHeaderWrong`` naming every CSV file whose header is not that of its source's contract."""
+    problems = [
+        f"s3://{LANDING_BUCKET}/{file.key}: {differences}"
+        for file in files
+        if file.header and (differences := schema_differences(file.header, contracts[file.source]))
+    ]
+    if problems:
+        raise LandingHeaderWrong("; ".join(problems))
+
+
+def landed_schema(contract: Contract) -> str:
+    """The columns that reading gives: the contract's fields as text, the row as it landed, and where it lies."""
+    fields = "".join(f"`{name}` string, " for name in contract.field_names)
+    return f"{fields}record string, problem string, landing_key string, landing_line bigint"
+
+
+def read_landing(
+    spark: SparkSession, files: Sequence[LandingFile], repeated: frozenset[str], contract: Contract
+) -> DataFrame:
+    """The data rows of landing files, as text, with the file's hash, day (``ds``) and ``repeated``."""
+    paths = [LANDING_URL + file.key for file in files]
+    # Keys are names, not patterns: brackets and stars in them stand for themselves.
+    content = spark.read.format("binaryFile").option("__globPaths__", "false").load(paths).select("path", "content")
+    rows = content.mapInArrow(partial(parse_objects, names=contract.field_names), landed_schema(contract))
+    about = spark.createDataFrame(
+        [(file.key, file.sha256, file.ds, file.key in repeated) for file in files],
+        "landing_key string, landing_sha256 string, ds string, repeated boolean",
+    )
+    return rows.join(F.broadcast(about), "landing_key")
+
+
+def parse_objects(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """On a Spark worker: objects (``path``, ``content``) -> batches of their rows."""
+    for batch in batches:
+        for path, content in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
+            yield from _parse_object(path.removeprefix(LANDING_URL), content, names)
+
+
+def _parse_object(key: str, content: bytes, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    rows: list[dict[str, Any]] = []
+    known = frozenset(names)
+    for row in read_rows(key, io.BytesIO(content)):
+        unknown = sorted(name for name in row.values if name not in known and not name.startswith("+"))
+        problem = row.problem or (f"row: has unknown fields {', '.join(unknown)}" if unknown else None)
+        record = json.dumps(dict(row.values), ensure_ascii=False)
+        named = {name: row.values.get(name) for name in names}
+        rows.append(named | {"record": record, "problem": problem, "landing_key": key, "landing_line": row.line})
+        if len(rows) >= BATCH_ROWS:
+            yield _batch(rows, names)
+            rows = []
+    if rows:
+        yield _batch(rows, names)
+
+
+def _batch(rows: list[dict[str, Any]], names: Sequence[str]) -> pa.RecordBatch:
+    texts = [pa.field(name, pa.string()) for name in (*names, "record", "problem", "landing_key")]
+    return pa.RecordBatch.from_pylist(rows, schema=pa.schema([*texts, pa.field("landing_line", pa.int64())]))
+
+
+def with_landing_reasons(rows: DataFrame) -> DataFrame:
+    """Add to the contract's reasons what only ingest can see: rows that are not tabular, and another day's facts."""
+    available = F.date_format("available_at", "yyyy-MM-dd")
+    wrong_day = F.when(
+        F.col("available_at").isNotNull() & (available != F.col("ds")),
+        F.concat(F.lit("row: available on "), available, F.lit(", landed in "), F.col("ds")),
+    )
+    additional = F.array_compact(F.array(F.col("problem"), wrong_day))
+    return rows.withColumn("reasons", F.concat(F.coalesce("reasons", F.array().cast("array<string>")), additional))
+
+
+def fact_digest(contract: Contract) -> Column:
+    """A digest over all fields of a fact: two facts with one id are the same when it is."""
+    return F.sha2(F.to_json(F.struct(*contract.field_names)), 256)
+
+
+def known_facts(raw: DataFrame, contract: Contract) -> DataFrame:
+    """What the raw table already holds: per id the digest and where it came from."""
+    return raw.select(
+        F.col(contract.key),
+        fact_digest(contract).alias("known_digest"),
+        F.col("landing_key").alias("known_file"),
+        F.col("landing_line").alias("known_line"),
+        F.col("landing_sha256").alias("known_sha256"),
+    )
+
+
+def classified(rows: DataFrame, known: DataFrame, contract: Contract) -> DataFrame:
+    """Add ``status`` to judged rows: new, known, quarantined (with reasons) or duplicate.
+
+    An id belongs to the fact in ``known``, or else to the first good row of ``rows`` by landing key and line.
+    """
+    good = ~F.col("repeated") & (F.size("reasons") == 0)
+    ordered = Window.partitionBy(contract.key, "good").orderBy("landing_key", "landing_line")
+    ranked = (
+        rows.withColumn("good", good)
+        .withColumn("digest", fact_digest(contract))
+        .withColumn("rank", F.row_number().over(ordered))
+        .withColumn("first_digest", F.first("digest").over(ordered))
+        .join(known, contract.key, "left")
+    )
+    own = F.col("known_digest").isNotNull()
+    resumed = (F.col("known_file") == F.col("landing_key")) & (F.col("known_line") == F.col("landing_line"))
+    same = F.when(own, F.col("known_digest")).otherwise(F.col("first_digest")) == F.col("digest")
+    first = F.when(own, F.lit(False)).otherwise(F.col("rank") == 1)
+    status = (
+        F.when(F.col("repeated"), "duplicate")
+        .when(~F.col("good"), "quarantined")
+        .when(own & resumed & (F.col("known_sha256") == F.col("landing_sha256")), "known")
+        .when(first, "new")
+        .when(same, "duplicate")
+        .otherwise("quarantined")
+    )
+    second = F.array(F.lit(f"{contract.key}: another fact with this {contract.key} was ingested before"))
+    with_status = ranked.withColumn("status", status)
+    return with_status.withColumn(
+        "reasons",
+        F.when((F.col("status") == "quarantined") & (F.size("reasons") == 0), second).otherwise(F.col("reasons")),
+    )
+
+
+def counts_by_file(rows: DataFrame) -> dict[str, dict[str, int]]:
+    """Rows by landing key and status."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows.groupBy("landing_key", "status").count().collect():
+        counts.setdefault(row["landing_key"], dict.fromkeys(STATUSES, 0))[row["status"]] = int(row["count"])
+    return counts
+
+
+def landing_file_rows(
+    files: Iterable[LandingFile], counts: Mapping[str, Mapping[str, int]], run_id: str, now: datetime
+) -> list[dict[str, Any]]:
+    """The rows of ``landing_files``; a file without rows has none in ``counts``."""
+    nothing = dict.fromkeys(STATUSES, 0)
+    return [
+        {
+            "source": file.source,
+            "landing_key": file.key,
+            "landing_sha256": file.sha256,
+            "bytes": file.size,
+            "rows": sum((found := counts.get(file.key, nothing)).values()),
+            "ingested": found["new"] + found["known"],
+            "quarantined": found["quarantined"],
+            "duplicate": found["duplicate"],
+            "run_id": run_id,
+            "ingested_at": now,
+            "ds": file.ds,
+        }
+        for file in files
+    ]
+
+
+def append_rows(rows: DataFrame, use_case: str, table: Table, contract: Contract, run_id: str) -> None:
+    """Append rows to a raw or quarantine table in one commit, one file a day."""
+    (
+        rows.withColumn("contract_version", F.lit(contract.version))
+        .withColumn("run_id", F.lit(run_id))
+        .select(*(column.name for column in table.columns))
+        .repartition("ds")
+        .sortWithinPartitions("ds", "landing_key", "landing_line")
+        .write.format("delta")
+        .mode("append")
+        .option("userMetadata", run_id)
+        .save(Lake(use_case).path(table.name))
+    )
+
+
+def ingest_source(
+    spark: SparkSession, use_case: UseCase, contract: Contract, plan: FilePlan, run_id: str
+) -> list[dict[str, Any]]:
+    """Judge one source's new files, append to its raw and quarantine tables; returns its ``landing_files`` rows."""
+    files = [file for file in plan.new if file.source == contract.name]
+    if not files:
+        return []
+    landed = read_landing(spark, files, plan.repeated, contract)
+    raw = read_table(spark, use_case.name, raw_table(contract).name)
+    rows = classified(with_landing_reasons(judged(landed, contract)), known_facts(raw, contract), contract).persist()
+    try:
+        counts = counts_by_file(rows)
+        written = landing_file_rows(files, counts, run_id, datetime.now(UTC))
+        if any(found["new"] for found in counts.values()):
+            append_rows(rows.where("status = 'new'"), use_case.name, raw_table(contract), contract, run_id)
+        if any(found["quarantined"] for found in counts.values()):
+            _append_quarantine(spark, use_case.name, rows, contract, files, run_id)
+    finally:
+        rows.unpersist()
+    log.info("%s: %s", contract.name, summary(written))
+    return written
+
+
+def _append_quarantine(
+    spark: SparkSession, use_case: str, rows: DataFrame, contract: Contract, files: Sequence[LandingFile], run_id: str
+) -> None:
+    """Append the rejected rows that an earlier try has not appended already."""
+    table = quarantine_table(contract)
+    days = [date.fromisoformat(file.ds) for file in files]
+    there = of_days(read_table(spark, use_case, table.name), min(days), max(days))
+    rejected = rows.where("status = 'quarantined'").join(
+        there.select("landing_key", "landing_line"), ["landing_key", "landing_line"], "left_anti"
+    )
+    append_rows(rejected, use_case, table, contract, run_id)
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line for the job's log: files, days and rows."""
+    totals = {name: sum(row[name] for row in rows) for name in ("rows", "ingested", "quarantined", "duplicate")}
+    days = len({row["ds"] for row in rows})
+    return f"{len(rows)} files of {days} days: " + ", ".join(f"{value} {name}" for name, value in totals.items())
+
+
+def ingest(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str) -> list[dict[str, Any]]:
+    """Ingest every source's landing files of some days; returns the new rows of ``landing_files``."""
+    client = s3_client()
+    contracts = {contract.name: contract for contract in use_case.sources}
+    sizes = list_landing(client, use_case.name, contracts, days)
+    create_tables(spark, use_case)
+    found = hash_files(client, use_case.name, sizes)
+    log.info("%d landing files, %d bytes, %d days", len(found), sum(sizes.values()), len(days))
+    known = lake.read_rows(use_case.name, LANDING_FILES.name, ds=[day.isoformat() for day in days])
+    plan = plan_files(found, known)
+    log.info("%d files are new, %d were ingested before", len(plan.new), plan.unchanged)
+    check_headers(plan.new, contracts)
+    written: list[dict[str, Any]] = []
+    for contract in use_case.sources:
+        rows = ingest_source(spark, use_case, contract, plan, run_id)
+        lake.merge_rows(use_case.name, LANDING_FILES, rows)
+        written += rows
+    return written
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the job."""
+    args = job_arguments(argv, __doc__)
+    use_case = load_use_case(args.use_case)
+    days = days_between(args.first, args.last)
+    spark = start_job(f"ingest_raw {args.use_case} {args.first} {args.last}")
+    written = ingest(spark, use_case, days, args.run_id)
+    log.info("ingested %s", summary(written))
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""Preprocess: raw facts of a span of days -> tiles, features, closed labels; announces each finished day on Kafka.
+
+``preprocess_features.py --use-case NAME --from YYYY-MM-DD --to YYYY-MM-DD --run-id ID``
+
+Whole days of a derived table are rewritten in one commit, so the same days again give the same tables, and a span in
+one run the same as its days one by one. Refuses while a day that the windows need has an open ingest book.
+"""
+
+import csv
+import gzip
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from include import book, lake
+from include.contracts.contract import Contract
+from include.features.assemble import feature_rows, with_prediction_time
+from include.landing import s3_client
+from include.locations import LANDING_BUCKET, Topics, reference_key
+from include.metrics import data_quality_id
+from include.settings import KafkaSettings
+from include.spark_jobs.catalog import days_between, facts_for, of_days, read_table, replace_days
+from include.spark_jobs.session import job_arguments, start_job
+from include.tables import BOOK, LABELS, TILES, features_table
+from include.tiles.build import build_tiles
+from include.use_case import UseCase, load_use_case
+
+log = logging.getLogger("preprocess_features")
+
+MINUTE = timedelta(minutes=1)
+
+
+class EarlierDaysOpen(ValueError):
+    """Days that the windows need are not ingested and closed; the message names them."""
+
+
+def refuse_open_days(use_case: UseCase, days: Sequence[date], closed: set[str]) -> None:
+    """Raise ``EarlierDaysOpen`` naming the days that ``days`` need and that are not in ``closed``."""
+    needed = {day for wanted in days for day in book.days_needed(use_case, wanted)}
+    open_days = [ds for ds in book.names_of(needed) if ds not in closed]
+    if open_days:
+        raise EarlierDaysOpen(
+            f"{len(open_days)} day(s) that the features of {days[0]} to {days[-1]} need are not ingested and closed: "
+            f"{', '.join(open_days)}. Ingest them first (ingest_raw, or ingest_window for many days)"
+        )
+
+
+def tile_days(use_case: UseCase, days: Sequence[date], done: set[str]) -> list[date]:
+    """The days whose tiles to build: ``days``, and earlier ones they need that no closed run has built (``done``)."""
+    needed = {day for wanted in days for day in book.days_needed(use_case, wanted)}
+    return sorted({*days, *(day for day in needed if day.isoformat() not in done)})
+
+
+def of_named_days(frame: DataFrame, days: Sequence[date]) -> DataFrame:
+    """Only the rows of exactly these days."""
+    return frame.where(F.col("ds").isin(book.names_of(days)))
+
+
+def write_tiles(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str) -> None:
+    """Build the tiles of some days and rewrite those days of the table in one commit."""
+    facts = {c.name: facts_for(spark, use_case.name, c, days[0], days[-1]) for c in use_case.sources}
+    tiles = of_named_days(build_tiles(facts, use_case.sources, use_case.tiles), days).withColumn(
+        "run_id", F.lit(run_id)
+    )
+    clustered = tiles.repartition("ds").sortWithinPartitions("ds", "tile", "key", "minute")
+    replace_days(clustered, use_case.name, TILES, days, run_id)
+    log.info("tiles of %d days written (%s to %s)", len(days), days[0], days[-1])
+
+
+def subjects_of(facts: DataFrame, use_case: UseCase, days: Sequence[date]) -> DataFrame:
+    """The subjects of some days: raw subject facts with ``prediction_time``, ``ds`` being the day of that."""
+    timed = with_prediction_time(facts, use_case)
+    return of_named_days(timed.withColumn("ds", F.date_format("prediction_time", "yyyy-MM-dd")), days)
+
+
+def read_references(client: Any, use_case: UseCase) -> dict[str, pa.Table]:
+    """The reference tables as text columns, empty = null, read from the landing bucket."""
+    return {
+        reference.name: reference_table(
+            client.get_object(Bucket=LANDING_BUCKET, Key=reference_key(use_case.name, reference.name))["Body"].read()
+        )
+        for reference in use_case.features.references
+    }
+
+
+def reference_table(content: bytes) -> pa.Table:
+    """A gzipped CSV with a header as an Arrow table of strings; empty values are null."""
+    rows = csv.reader(io.StringIO(gzip.decompress(content).decode("utf-8"), newline=""))
+    header = next(rows, [])
+    columns = list(zip(*rows, strict=True)) or [() for _ in header]
+    values = [pa.array([value or None for value in column], pa.string()) for column in columns]
+    return pa.table(dict(zip(header, values, strict=True)))
+
+
+def write_features(
+    spark: SparkSession, use_case: UseCase, days: Sequence[date], references: Mapping[str, pa.Table], run_id: str
+) -> None:
+    """Compute the features of the days' subjects and rewrite those days of the table in one commit."""
+    contract = use_case.source(use_case.subject_source)
+    facts = facts_for(spark, use_case.name, contract, days[0], days[-1])
+    subjects = subjects_of(facts, use_case, days)
+    history = timedelta(days=use_case.history_days)
+    tiles = of_days(read_table(spark, use_case.name, TILES.name), days[0] - history, days[-1])
+    rows = feature_rows(subjects, tiles, references, use_case)
+    clustered = (
+        rows.withColumn("run_id", F.lit(run_id))
+        .repartition("ds")
+        .sortWithinPartitions("ds", "prediction_time", "subject_id")
+    )
+    replace_days(clustered, use_case.name, features_table(use_case), days, run_id)
+    log.info("features of %d days written", len(days))
+
+
+def label_rows(spark: SparkSession, use_case: UseCase, day: date) -> DataFrame:
+    """The labels of one day, from facts available until the end of its horizon and no later."""
+    last = day + timedelta(days=use_case.label_horizon_days)
+    facts = {c.name: facts_for(spark, use_case.name, c, day, last) for c in use_case.sources}
+    subject_facts = facts[use_case.subject_source]
+    facts[use_case.subject_source] = subjects_of(subject_facts, use_case, [day])
+    return use_case.labels(facts).withColumn("ds", F.lit(day.isoformat()))
+
+
+def write_labels(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str) -> None:
+    """Close the labels of some days in one commit."""
+    if not days:
+        return
+    rows = reduce(DataFrame.unionByName, [label_rows(spark, use_case, day) for day in days])
+    clustered = rows.withColumn("run_id", F.lit(run_id)).repartition("ds").sortWithinPartitions("ds", "subject_id")
+    replace_days(clustered, use_case.name, LABELS, days, run_id)
+    log.info("labels of %d days closed (%s to %s)", len(days), days[0], days[-1])
+
+
+def day_counts(spark: SparkSession, use_case: UseCase, days: Sequence[date]) -> DataFrame:
+    """One row per day: ``ds``, ``rows`` of features and ``tiles``, as the tables have them now (0 if none)."""
+    named = spark.createDataFrame([(day.isoformat(),) for day in days], "ds string")
+    features = read_table(spark, use_case.name, book.FEATURES).groupBy("ds").agg(F.count("*").alias("rows"))
+    tiles = read_table(spark, use_case.name, TILES.name).groupBy("ds").agg(F.count("*").alias("tiles"))
+    joined = named.join(of_named_days(features, days), "ds", "left").join(of_named_days(tiles, days), "ds", "left")
+    return joined.fillna(0, ["rows", "tiles"])
+
+
+def announcements(counts: DataFrame, use_case: str, run_id: str, now: datetime) -> DataFrame:
+    """Kafka messages (key ``ds``, value JSON) that say which days' features are ready."""
+    message = F.struct(
+        F.lit("features_ready").alias("event"),
+        F.lit(use_case).alias("use_case"),
+        "ds",
+        F.lit(run_id).alias("run_id"),
+        "rows",
+        "tiles",
+        F.lit(rfc3339(now)).alias("time"),
+    )
+    return counts.select(F.col("ds").alias("key"), F.to_json(message).alias("value"))
+
+
+def rfc3339(moment: datetime) -> str:
+    """A time as the project's messages carry it: UTC, seconds, ``Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def completeness(spark: SparkSession, use_case: UseCase, days: Sequence[date]) -> DataFrame:
+    """Per ``ds`` and ``source``: the mean share of nullable fields that have a value (1 if there are none)."""
+    return reduce(DataFrame.unionByName, [_completeness_of(spark, use_case.name, c, days) for c in use_case.sources])
+
+
+def _completeness_of(spark: SparkSession, use_case: str, contract: Contract, days: Sequence[date]) -> DataFrame:
+    nullable = [field.name for field in contract.fields if field.nullable]
+    present = [F.avg(F.col(name).isNotNull().cast("double")) for name in nullable]
+    share = sum(present[1:], present[0]) / len(present) if present else F.lit(1.0)
+    facts = of_named_days(read_table(spark, use_case, f"raw_{contract.name}"), days)
+    source = F.lit(contract.name).alias("source")
+    return facts.groupBy("ds").agg(share.alias("value")).select("ds", source, "value")
+
+
+def book_shares(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, float]]:
+    """(ds, source, dimension, value) from ingest-book lines: ``validity`` and ``uniqueness`` of what landed."""
+    shares = []
+    for row in rows:
+        judged = row["ingested"] + row["quarantined"]
+        shares.append((row["ds"], row["source"], "validity", row["ingested"] / judged if judged else 1.0))
+        unique = 1.0 - row["duplicate"] / row["landed"] if row["landed"] else 1.0
+        shares.append((row["ds"], row["source"], "uniqueness", unique))
+    return shares
+
+
+def quality_messages(
+    spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str, now: datetime
+) -> DataFrame:
+    """Kafka messages (key metric id, value JSON) of kind ``data_quality`` for every source and day."""
+    columns = ["ds", "stage", "source", "landed", "ingested", "quarantined", "duplicate"]
+    lines = lake.read_rows(use_case.name, BOOK.name, columns, book.names_of(days))
+    shares = book_shares([line for line in lines if line["stage"] == book.INGEST])
+    shares += [
+        (r["ds"], r["source"], "completeness", r["value"]) for r in completeness(spark, use_case, days).collect()
+    ]
+    rows = [(data_quality_id(use_case.name, ds, source, dim, v), ds, source, dim, v) for ds, source, dim, v in shares]
+    frame = spark.createDataFrame(rows, "metric_id string, ds string, source string, dimension string, value double")
+    constants = {"kind": "data_quality", "use_case": use_case.name, "run_id": run_id, "time": rfc3339(now)}
+    literals = [F.lit(value).alias(name) for name, value in constants.items()]
+    message = F.struct("metric_id", "ds", "source", "dimension", "value", *literals)
+    return frame.select(F.col("metric_id").alias("key"), F.to_json(message).alias("value"))
+
+
+def send(messages: DataFrame, topic: str, kafka: KafkaSettings) -> None:
+    """Write messages to a topic from the Spark workers."""
+    options = {"kafka.bootstrap.servers": kafka.bootstrap, "topic": topic, "kafka.acks": "all"}
+    messages.write.format("kafka").options(**options).save()
+
+
+def preprocess(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str) -> None:
+    """Write tiles, features and labels of some days, then announce each day and its data quality."""
+    refuse_open_days(use_case, days, book.closed_days(use_case, book.INGEST))
+    references = read_references(s3_client(), use_case)
+    write_tiles(spark, use_case, tile_days(use_case, days, book.closed_days(use_case, book.PREPROCESS)), run_id)
+    write_features(spark, use_case, days, references, run_id)
+    closing = [date.fromisoformat(ds) for ds in book.closed_label_days(use_case, days)]
+    write_labels(spark, use_case, closing, run_id)
+    kafka, topics, now = KafkaSettings.from_environment(), Topics(use_case.name), datetime.now(UTC)
+    send(quality_messages(spark, use_case, days, run_id, now), topics.metrics, kafka)
+    counts = day_counts(spark, use_case, days).persist()
+    send(announcements(counts, use_case.name, run_id, now), topics.batch_events, kafka)
+    for row in counts.orderBy("ds").collect():
+        log.info("%s: %d feature rows, %d tiles, announced", row["ds"], row["rows"], row["tiles"])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the job."""
+    args = job_arguments(argv, __doc__)
+    use_case = load_use_case(args.use_case)
+    days = days_between(args.first, args.last)
+    spark = start_job(f"preprocess_features {args.use_case} {args.first} {args.last}")
+    preprocess(spark, use_case, days, args.run_id)
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""Refresh: the lake's recent days and statistics -> MySQL. Readers see the old tables or the new ones, never a mix.
+
+``refresh_serving.py --use-case NAME --run-id ID``
+
+Every table is written beside the one in use (``<table>__next``); one ``RENAME TABLE`` statement then swaps them all.
+"Recent" is data time: the last days before the newest day whose ingest book is closed.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    BooleanType,
+    DataType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    StringType,
+    StructType,
+    TimestampType,
+)
+
+from include import book
+from include.contracts.contract import Contract
+from include.settings import MysqlSettings
+from include.spark_jobs.catalog import facts_for, of_days, read_table
+from include.spark_jobs.session import start_job
+from include.tables import DATA_QUALITY, LABELS, MODEL_QUALITY, RUNTIME_METRICS
+from include.use_case import UseCase, load_use_case
+
+log = logging.getLogger("refresh_serving")
+
+SQL = Path(__file__).resolve().parents[1] / "sql" / "mysql"
+LAYER = "batch"
+LOCK_SECONDS = 60
+MYSQL_TYPES: Mapping[type[DataType], str] = {
+    StringType: "VARCHAR(255)",
+    LongType: "BIGINT",
+    IntegerType: "INT",
+    DoubleType: "DOUBLE",
+    BooleanType: "BOOLEAN",
+    TimestampType: "DATETIME(6)",
+}
+#: Texts that may be long; they get no index.
+LONG_TEXTS = frozenset({"fact", "as_of_sources", "metric_id"})
+TIMESTAMP_FORMAT = "yyyy-MM-dd HH:mm:ss.SSSSSS"
+NEXT = "__next"
+OLD = "__old"
+PREDICTIONS = (
+    "id string, model_id string, probability double, prediction_time timestamp, predicted_at timestamp, "
+    "degraded boolean, as_of_sources string, ds string"
+)
+
+
+class NothingToServe(ValueError):
+    """No day is ingested and closed yet, so there is nothing recent."""
+
+
+class RefreshRunning(RuntimeError):
+    """Another refresh of the same use case holds the lock."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The recent days, and what every row says about its refresh."""
+
+    first: date
+    last: date
+    as_of: datetime
+    run_id: str
+
+    @property
+    def complete_through(self) -> datetime:
+        """The moment up to which facts are complete: the end of the last day."""
+        return datetime.combine(self.last + timedelta(days=1), datetime.min.time(), UTC)
+
+
+def recent_span(closed: set[str], recent_days: int, as_of: datetime, run_id: str) -> Span:
+    """The last ``recent_days`` days up to the newest closed one; raises ``NothingToServe``."""
+    if not closed:
+        raise NothingToServe("no ingest book is closed yet: run ingest_raw or ingest_window first")
+    last = date.fromisoformat(max(closed))
+    return Span(last - timedelta(days=recent_days - 1), last, as_of, run_id)
+
+
+def events_of(facts: DataFrame, contract: Contract) -> DataFrame:
+    """Facts of any source in one form: the fields as a JSON text."""
+    fact = F.to_json(F.struct(*contract.field_names))
+    return facts.select(
+        F.lit(contract.name).alias("source"),
+        F.col(contract.key).alias("id"),
+        "available_at",
+        "moment",
+        fact.alias("fact"),
+        "ds",
+    )
+
+
+def recent_events(spark: SparkSession, use_case: UseCase, span: Span) -> DataFrame:
+    """Every fact that became available in the recent days."""
+    frames = []
+    for contract in use_case.sources:
+        facts = of_days(read_table(spark, use_case.name, f"raw_{contract.name}"), span.first, span.last)
+        frames.append(events_of(facts, contract))
+    return reduce(DataFrame.unionByName, frames)
+
+
+def newest_days(frame: DataFrame, days: int) -> DataFrame:
+    """Only the rows of the newest ``days`` days that the table has."""
+    newest = frame.agg(F.max("ds")).first()
+    if newest is None or newest[0] is None:
+        return frame
+    first = date.fromisoformat(newest[0]) - timedelta(days=days - 1)
+    return frame.where(F.col("ds") >= first.isoformat())
+
+
+def serving_frames(spark: SparkSession, use_case: UseCase, span: Span) -> dict[str, DataFrame]:
+    """Every table of the short-term store by name, without the columns about the refresh."""
+    name = use_case.name
+    facts = {c.name: facts_for(spark, name, c, span.first, span.last) for c in use_case.sources}
+    facts[LABELS.name] = of_days(read_table(spark, name, LABELS.name), span.first, span.last)
+    statistics = {
+        table: of_days(function(facts), span.first, span.last)
+        for table, function in use_case.serving.statistics.items()
+    }
+    return {
+        "recent_events": recent_events(spark, use_case, span),
+        **statistics,
+        "recent_predictions": spark.createDataFrame([], PREDICTIONS),
+        MODEL_QUALITY.name: without_run(read_table(spark, name, MODEL_QUALITY.name)),
+        RUNTIME_METRICS.name: without_run(
+            newest_days(read_table(spark, name, RUNTIME_METRICS.name), use_case.serving.recent_days)
+        ),
+        DATA_QUALITY.name: without_run(of_days(read_table(spark, name, DATA_QUALITY.name), span.first, span.last)),
+    }
+
+
+def without_run(frame: DataFrame) -> DataFrame:
+    """Keep the run that measured a metric as ``measured_by``: ``run_id`` is the refresh's in every table."""
+    return frame.withColumnRenamed("run_id", "measured_by")
+
+
+def stamped(frame: DataFrame, span: Span) -> DataFrame:
+    """Add what every table says about its refresh."""
+    return frame.withColumns(
+        {
+            "complete_through": F.lit(span.complete_through),
+            "as_of": F.lit(span.as_of),
+            "run_id": F.lit(span.run_id),
+            "layer": F.lit(LAYER),
+        }
+    )
+
+
+def identifier(name: str) -> str:
+    """A MySQL identifier in backquotes; raises ``ValueError`` for one that is not a plain name."""
+    if not name.replace("_", "a").isalnum():
+        raise ValueError(f"{name!r} is not a plain SQL name")
+    return f"`{name}`"
+
+
+def mysql_ddl(table: str, schema: StructType) -> str:
+    """The CREATE TABLE statement for a frame's columns, with an index on the day."""
+    columns = ", ".join(
+        f"{identifier(f.name)} {'TEXT' if f.name in LONG_TEXTS else MYSQL_TYPES[type(f.dataType)]}" for f in schema
+    )
+    return f"CREATE TABLE {identifier(table)} ({columns}, KEY (`ds`)) CHARACTER SET utf8mb4"
+
+
+def swap_statement(tables: Sequence[str], existing: set[str]) -> str:
+    """One statement that puts every ``__next`` table in the place of the one in use (kept as ``__old``)."""
+    renames = []
+    for table in tables:
+        if table in existing:
+            renames.append(f"{identifier(table)} TO {identifier(table + OLD)}")
+        renames.append(f"{identifier(table + NEXT)} TO {identifier(table)}")
+    return "RENAME TABLE " + ", ".join(renames)
+
+
+def statement(name: str) -> str:
+    """The text of a statement in ``include/sql/mysql``."""
+    return (SQL / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@contextmanager
+def refresh_lock(settings: MysqlSettings, use_case: str) -> Iterator[Any]:
+    """A MySQL connection that holds this use case's refresh lock; raises ``RefreshRunning`` after a minute."""
+    connection = pymysql.connect(
+        host=settings.host,
+        port=settings.port,
+        user=settings.user,
+        password=settings.password,
+        database=settings.database,
+        charset="utf8mb4",
+        autocommit=True,
+    )
+    name = f"{use_case}.refresh_serving"
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement("lock"), {"name": name, "seconds": LOCK_SECONDS})
+        if cursor.fetchone() != (1,):
+            raise RefreshRunning(f"another refresh of {use_case} is running: MySQL lock {name!r} is held")
+        try:
+            yield cursor
+        finally:
+            cursor.execute(statement("unlock"), {"name": name})
+
+
+def existing_tables(cursor: Any) -> set[str]:
+    """The tables of the database now."""
+    cursor.execute(statement("list_tables"))
+    return {str(name) for (name,) in cursor.fetchall()}
+
+
+def drop_tables(cursor: Any, tables: Sequence[str]) -> None:
+    """Drop tables that may exist."""
+    if tables:
+        cursor.execute("DROP TABLE IF EXISTS " + ", ".join(identifier(table) for table in tables))
+
+
+def jdbc_options(settings: MysqlSettings, table: str) -> dict[str, str]:
+    """Options for Spark's JDBC writer; ``jdbc:mysql`` picks Spark's MySQL dialect, which MariaDB's driver accepts."""
+    return {
+        "url": f"jdbc:mysql://{settings.host}:{settings.port}/{settings.database}?rewriteBatchedStatements=true",
+        "driver": "org.mariadb.jdbc.Driver",
+        "dbtable": identifier(table),
+        "user": settings.user,
+        "password": settings.password,
+        "batchsize": "5000",
+        "numPartitions": "2",
+    }
+
+
+def with_text_times(frame: DataFrame) -> DataFrame:
+    """Timestamps as texts in UTC: MySQL's DATETIME then cannot depend on the time zone of any JVM."""
+    times = [f.name for f in frame.schema if isinstance(f.dataType, TimestampType)]
+    return frame.withColumns({name: F.date_format(name, TIMESTAMP_FORMAT) for name in times})
+
+
+def write_next(cursor: Any, settings: MysqlSettings, table: str, frame: DataFrame) -> int:
+    """Create and fill ``<table>__next``; returns its rows."""
+    cursor.execute(mysql_ddl(table + NEXT, frame.schema))
+    options = jdbc_options(settings, table + NEXT)
+    with_text_times(frame).coalesce(2).write.format("jdbc").mode("append").options(**options).save()
+    cursor.execute(f"SELECT COUNT(*) FROM {identifier(table + NEXT)}")
+    return int(cursor.fetchone()[0])
+
+
+def refresh(spark: SparkSession, use_case: UseCase, settings: MysqlSettings, run_id: str) -> dict[str, int]:
+    """Replace every table of the short-term store at once; returns rows by table."""
+    started = time.monotonic()
+    closed = book.closed_days(use_case, book.INGEST)
+    span = recent_span(closed, use_case.serving.recent_days, datetime.now(UTC), run_id)
+    with refresh_lock(settings, use_case.name) as cursor:
+        frames = {table: stamped(f, span) for table, f in serving_frames(spark, use_case, span).items()}
+        drop_tables(cursor, [table + suffix for table in frames for suffix in (NEXT, OLD)])
+        rows = {table: write_next(cursor, settings, table, frame) for table, frame in frames.items()}
+        replaced = existing_tables(cursor) & set(frames)
+        cursor.execute(swap_statement(list(frames), replaced))
+        drop_tables(cursor, [table + OLD for table in replaced])
+        write_log(cursor, span, rows, time.monotonic() - started)
+    log.info("%s to %s in MySQL after %.1f s: %s", span.first, span.last, time.monotonic() - started, rows)
+    return rows
+
+
+def write_log(cursor: Any, span: Span, rows: Mapping[str, int], seconds: float) -> None:
+    """Append one line per table to ``refresh_log``."""
+    cursor.execute(statement("create_refresh_log"))
+    about = {
+        "run_id": span.run_id,
+        "seconds": seconds,
+        "complete_through": span.complete_through.replace(tzinfo=None),
+        "as_of": span.as_of.replace(tzinfo=None),
+        "layer": LAYER,
+        "ds": span.last.isoformat(),
+    }
+    lines = [{**about, "table_name": table, "row_count": count} for table, count in rows.items()]
+    cursor.executemany(statement("insert_refresh_log"), lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the job."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--run-id", required=True)
+    args = parser.parse_args(argv)
+    use_case = load_use_case(args.use_case)
+    spark = start_job(f"refresh_serving {args.use_case}")
+    refresh(spark, use_case, MysqlSettings.from_environment(), args.run_id)
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The Spark session that every batch job opens: Delta tables, the Hive metastore, S3, UTC.
+
+It knows how this project configures Spark and how a job dies together with the task that started it. It does not know
+what a job computes. Jars come from the deployment (``SPARK_JARS_DIR``, or spark-defaults); S3 keys come from the
+environment and go into the running JVM, never onto a command line.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession
+
+from include.settings import S3Settings, require
+
+log = logging.getLogger(__name__)
+
+DIE_WITH_PARENT = "LAMBDA_DL_DIE_WITH_PARENT"
+LOOPBACK = "127.0.0.1"
+WATCH_SECONDS = 1.0
+
+
+def spark_conf(
+    s3_endpoint: str, metastore_uri: str, master: str = "local[*]", shuffle_partitions: int = 4
+) -> dict[str, str]:
+    """The configuration of every session, without secrets; in local mode nothing listens beyond loopback."""
+    return {
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.catalogImplementation": "hive",
+        "spark.hadoop.hive.metastore.uris": metastore_uri,
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.adaptive.enabled": "true",
+        "spark.sql.shuffle.partitions": str(shuffle_partitions),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.pyspark.python": sys.executable,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.databricks.delta.snapshotPartitions": "1",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+        **_s3_conf(s3_endpoint),
+        **_delta_defaults(),
+        **({"spark.driver.host": LOOPBACK, "spark.driver.bindAddress": LOOPBACK} if master.startswith("local") else {}),
+    }
+
+
+def _s3_conf(endpoint: str) -> dict[str, str]:
+    """How s3a reaches an S3-compatible store; the keys are set later, in the running JVM."""
+    return {
+        "spark.hadoop.fs.s3a.endpoint": endpoint,
+        "spark.hadoop.fs.s3a.path.style.access": "true",
+        "spark.hadoop.fs.s3a.connection.ssl.enabled": str(endpoint.startswith("https://")).lower(),
+        "spark.hadoop.fs.s3a.aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
+        "spark.hadoop.fs.s3a.fast.upload.buffer": "bytebuffer",
+        "spark.hadoop.fs.s3a.connection.maximum": "64",
+    }
+
+
+def _delta_defaults() -> dict[str, str]:
+    """Table features that a new table must not have, so that delta-rs can read and write it too."""
+    prefix = "spark.databricks.delta.properties.defaults."
+    return {f"{prefix}{name.removeprefix('delta.')}": value for name, value in DELTA_PROPERTIES.items()}
+
+
+#: Properties of every table: what delta-rs does not implement stays off.
+DELTA_PROPERTIES: Mapping[str, str] = {
+    "delta.enableDeletionVectors": "false",
+    "delta.columnMapping.mode": "none",
+    "delta.enableRowTracking": "false",
+    "delta.checkpointPolicy": "classic",
+}
+
+
+def submit_arguments(jars_dir: str | None, master: str, memory: str) -> str:
+    """Arguments for the JVM that plain ``python job.py`` starts (under spark-submit the deployment gives them)."""
+    jars = f"--driver-class-path {jars_dir}/* " if jars_dir else ""
+    return f"--master {master} --driver-memory {memory} {jars}pyspark-shell"
+
+
+def _default_jars_dir() -> str | None:
+    """The embedded stack's Spark jars beside this checkout, if they are there."""
+    folder = Path(__file__).resolve().parents[2] / ".local" / "jars" / "spark"
+    return str(folder) if folder.is_dir() else None
+
+
+def _prepare_plain_python(environment: Mapping[str, str]) -> None:
+    """Tell pyspark how to start its JVM when no spark-submit has started one."""
+    if "PYSPARK_GATEWAY_PORT" in environment or "PYSPARK_SUBMIT_ARGS" in environment:
+        return
+    jars_dir = environment.get("SPARK_JARS_DIR") or _default_jars_dir()
+    master = environment.get("SPARK_MASTER", "local[*]")
+    memory = environment.get("SPARK_DRIVER_MEMORY", "1536m")
+    os.environ["PYSPARK_SUBMIT_ARGS"] = submit_arguments(jars_dir, master, memory)
+
+
+def open_session(job_name: str, environment: Mapping[str, str] = os.environ) -> SparkSession:
+    """Open (or return) the session of this job; raises ``SettingError`` naming a missing setting."""
+    s3 = S3Settings.from_environment(environment)
+    metastore_uri = require(environment, "METASTORE_URI")
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    _prepare_plain_python(environment)
+    SparkContext._ensure_initialized()
+    master = str(SparkConf().get("spark.master", "local[*]"))
+    builder = SparkSession.builder.appName(job_name)
+    for name, value in spark_conf(s3.endpoint, metastore_uri, master).items():
+        builder = builder.config(name, value)
+    spark = builder.enableHiveSupport().getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    _give_keys(spark, s3)
+    return spark
+
+
+def _give_keys(spark: SparkSession, s3: S3Settings) -> None:
+    """Put the S3 keys into the JVM's Hadoop configuration; there they reach executors but no argument list."""
+    jsc = spark.sparkContext._jsc
+    assert jsc is not None
+    hadoop = jsc.sc().hadoopConfiguration()
+    hadoop.set("fs.s3a.access.key", s3.access_key)
+    hadoop.set("fs.s3a.secret.key", s3.secret_key)
+
+
+def job_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
+    """The arguments of a job over days: ``use_case``, ``first`` and ``last`` (dates, both included), ``run_id``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
+    parser.add_argument("--to", dest="last", type=date.fromisoformat, required=True)
+    parser.add_argument("--run-id", required=True)
+    return parser.parse_args(argv)
+
+
+def start_job(job_name: str) -> SparkSession:
+    """What every job's ``main`` does first: logging, the watch on the parent, the session."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stdout)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    watch_parent()
+    started = time.monotonic()
+    spark = open_session(job_name)
+    log.info("%s: Spark %s session open after %.1f s", job_name, spark.version, time.monotonic() - started)
+    return spark
+
+
+def parent_of(pid: int) -> int | None:
+    """The parent of a process by Linux' ``/proc``, or ``None`` when the process is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The command name is in parentheses and may hold spaces: the parent is the second word behind the last one.
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def watch_parent(environment: Mapping[str, str] = os.environ) -> threading.Thread | None:
+    """Die together with the Airflow task, when ``LAMBDA_DL_DIE_WITH_PARENT=1``.
+
+    The chain is task -> spark-submit's JVM -> this process. A killed task leaves its JVM to another parent; the JVM is
+    killed then, so that no second driver ever writes to the tables of a task that runs again.
+    """
+    if environment.get(DIE_WITH_PARENT) != "1":
+        return None
+    jvm = os.getppid()
+    task = parent_of(jvm)
+    thread = threading.Thread(target=_watch, args=(jvm, task), name="watch-parent", daemon=True)
+    thread.start()
+    return thread
+
+
+def _watch(jvm: int, task: int | None) -> None:
+    while os.getppid() == jvm and parent_of(jvm) == task:
+        time.sleep(WATCH_SECONDS)
+    log.error("the task that started this job is gone (was process %s): the job ends with it", task)
+    if os.getppid() == jvm:
+        os.kill(jvm, 9)
+    os._exit(70)

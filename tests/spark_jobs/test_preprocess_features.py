@@ -1,0 +1,77 @@
+"""Preprocess' pure parts: which days, which subjects, references, announcements and shares."""
+
+import gzip
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from pyspark.sql import SparkSession
+
+from include.spark_jobs.preprocess_features import (
+    EarlierDaysOpen,
+    announcements,
+    book_shares,
+    reference_table,
+    refuse_open_days,
+    subjects_of,
+    tile_days,
+)
+from include.use_case import load_use_case
+
+USE_CASE = load_use_case("flight_delay")
+START = USE_CASE.history_start
+
+
+def names(count: int) -> set[str]:
+    return {(START + timedelta(days=n)).isoformat() for n in range(count)}
+
+
+def test_a_day_is_refused_while_one_it_needs_is_open() -> None:
+    day = START + timedelta(days=3)
+    refuse_open_days(USE_CASE, [day], names(4))
+    missing = (START + timedelta(days=1)).isoformat()
+    with pytest.raises(EarlierDaysOpen, match=missing):
+        refuse_open_days(USE_CASE, [day], names(4) - {missing})
+
+
+def test_tiles_of_earlier_days_are_built_only_when_nobody_has() -> None:
+    day = START + timedelta(days=2)
+    assert tile_days(USE_CASE, [day], names(2)) == [day]
+    assert tile_days(USE_CASE, [day], set()) == [START, START + timedelta(days=1), day]
+
+
+def test_a_subject_belongs_to_the_day_of_its_prediction_time(spark: SparkSession) -> None:
+    times = [("a", datetime(2013, 1, 2, 0, 59)), ("b", datetime(2013, 1, 2, 1, 0)), ("c", datetime(2013, 1, 3, 0, 59))]
+    facts = spark.createDataFrame(
+        [(i, t, "x") for i, t in times], f"id string, {USE_CASE.subject_time} timestamp, ds string"
+    )
+    found = subjects_of(facts, USE_CASE, [date(2013, 1, 2)]).collect()
+    assert {(row["id"], row["ds"]) for row in found} == {("b", "2013-01-02"), ("c", "2013-01-02")}
+
+
+def test_a_reference_is_text_with_empty_as_null() -> None:
+    table = reference_table(gzip.compress(b'code,name\n1,"A, B"\n2,\n'))
+    assert table.to_pylist() == [{"code": "1", "name": "A, B"}, {"code": "2", "name": None}]
+    assert reference_table(gzip.compress(b"code,name\n")).num_rows == 0
+
+
+def test_every_day_is_announced_by_its_key(spark: SparkSession) -> None:
+    counts = spark.createDataFrame([("2013-01-01", 5, 9)], "ds string, rows bigint, tiles bigint")
+    (row,) = announcements(counts, "house", "run", datetime(2013, 1, 2, tzinfo=UTC)).collect()
+    assert row["key"] == "2013-01-01"
+    assert json.loads(row["value"]) == {
+        "event": "features_ready",
+        "use_case": "house",
+        "ds": "2013-01-01",
+        "run_id": "run",
+        "rows": 5,
+        "tiles": 9,
+        "time": "2013-01-02T00:00:00Z",
+    }
+
+
+def test_shares_of_a_day_without_rows_are_whole() -> None:
+    line = {"ds": "d", "source": "s", "landed": 0, "ingested": 0, "quarantined": 0, "duplicate": 0}
+    assert book_shares([line]) == [("d", "s", "validity", 1.0), ("d", "s", "uniqueness", 1.0)]
+    some = line | {"landed": 10, "ingested": 6, "quarantined": 2, "duplicate": 2}
+    assert book_shares([some]) == [("d", "s", "validity", 0.75), ("d", "s", "uniqueness", 0.8)]

@@ -1,0 +1,60 @@
+"""Refresh's pure parts: the recent days, DDL, the one statement that swaps, times as text."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+from pyspark.sql import SparkSession
+
+from include.spark_jobs.refresh_serving import (
+    NothingToServe,
+    identifier,
+    mysql_ddl,
+    newest_days,
+    recent_span,
+    stamped,
+    swap_statement,
+    with_text_times,
+)
+
+NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
+
+
+def test_recent_days_end_with_the_newest_closed_day() -> None:
+    span = recent_span({"2013-01-08", "2013-01-09"}, 7, NOW, "run")
+    assert (span.first, span.last) == (date(2013, 1, 3), date(2013, 1, 9))
+    assert span.complete_through == datetime(2013, 1, 10, tzinfo=UTC)
+    with pytest.raises(NothingToServe):
+        recent_span(set(), 7, NOW, "run")
+
+
+def test_all_tables_are_swapped_by_one_statement() -> None:
+    assert swap_statement(["a", "b"], {"a", "x"}) == (
+        "RENAME TABLE `a` TO `a__old`, `a__next` TO `a`, `b__next` TO `b`"
+    )
+
+
+@pytest.mark.parametrize("name", ["a`b", "a b", "", "a;b"])
+def test_only_plain_names_are_identifiers(name: str) -> None:
+    with pytest.raises(ValueError, match="plain SQL name"):
+        identifier(name)
+
+
+def test_tables_follow_from_the_columns_and_times_do_not_depend_on_a_time_zone(spark: SparkSession) -> None:
+    span = recent_span({"2013-01-09"}, 7, NOW, "run")
+    frame = stamped(spark.createDataFrame([("x", 1, "2013-01-09")], "id string, n bigint, ds string"), span)
+    ddl = mysql_ddl("t__next", frame.schema)
+    assert ddl.startswith(
+        "CREATE TABLE `t__next` (`id` VARCHAR(255), `n` BIGINT, `ds` VARCHAR(255), `complete_through` D"
+    )
+    assert "KEY (`ds`)" in ddl
+    row = with_text_times(frame).first()
+    assert row is not None
+    assert row["complete_through"] == "2013-01-10 00:00:00.000000"
+    assert row["as_of"] == "2026-11-23 08:30:00.000000"
+    assert (row["run_id"], row["layer"]) == ("run", "batch")
+
+
+def test_newest_days_are_those_the_table_has(spark: SparkSession) -> None:
+    frame = spark.createDataFrame([("2013-01-01",), ("2013-01-05",), ("2013-01-06",)], "ds string")
+    assert sorted(row["ds"] for row in newest_days(frame, 2).collect()) == ["2013-01-05", "2013-01-06"]
+    assert newest_days(frame.where("false"), 2).count() == 0

@@ -1,0 +1,60 @@
+"""The books' arithmetic: when a line balances, what differs, which days are closed, which are needed."""
+
+from datetime import UTC, date, datetime
+
+from include.book import Entry, closed_in, days_needed, difference, label_days
+from include.tables import BOOK
+from include.use_case import load_use_case
+
+USE_CASE = load_use_case("flight_delay")
+
+
+def test_a_line_balances_when_everything_went_somewhere_once() -> None:
+    assert Entry("2013-01-01", "ingest", "x", 10, 7, 2, 1).balances
+    assert not Entry("2013-01-01", "ingest", "x", 10, 7, 2, 0).balances
+    assert Entry("2013-01-01", "labels", "labels", 10, 9, may_lack=True).balances
+    assert not Entry("2013-01-01", "labels", "labels", 10, 11, may_lack=True).balances
+
+
+def test_a_line_becomes_a_row_of_the_table() -> None:
+    row = Entry("2013-01-01", "ingest", "x", 10, 7, 2, 1).row("run", datetime(2013, 1, 2, tzinfo=UTC))
+    assert set(row) == {column.name for column in BOOK.columns}
+    assert row["closed"] is True
+
+
+def test_the_difference_names_files_and_lines() -> None:
+    landed = {("f", 1), ("f", 2), ("f", 3)}
+    text = difference(landed, {("f", 1): 2, ("g", 9): 1}, 0)
+    assert "1 lines are in the tables more than once: f line 1" in text
+    assert "1 rows come from no landed line: g line 9" in text
+    assert "2 landed lines are in no table (0 duplicates expected): f line 2, f line 3" in text
+    assert difference(landed, {("f", 1): 1, ("f", 2): 1}, 1) == ""
+
+
+def line(ds: str, source: str, closed: bool = True, stage: str = "ingest") -> dict[str, object]:
+    return {"ds": ds, "stage": stage, "source": source, "closed": closed}
+
+
+def test_a_day_is_closed_when_every_source_is() -> None:
+    rows = [
+        line("1", "a"),
+        line("1", "b"),
+        line("2", "a"),
+        line("3", "a"),
+        line("3", "b", False),
+        line("2", "b", stage="x"),
+    ]
+    assert closed_in(rows, "ingest", {"a", "b"}) == {"1"}
+
+
+def test_days_needed_start_with_the_history() -> None:
+    start = USE_CASE.history_start
+    assert days_needed(USE_CASE, start) == [start]
+    later = days_needed(USE_CASE, date(2013, 3, 1))
+    assert len(later) == USE_CASE.history_days + 1
+    assert later[-1] == date(2013, 3, 1)
+
+
+def test_labels_close_one_horizon_later() -> None:
+    assert label_days(USE_CASE, [date(2013, 1, 5)]) == [date(2013, 1, 4)]
+    assert label_days(USE_CASE, [USE_CASE.history_start]) == []

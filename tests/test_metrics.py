@@ -1,0 +1,87 @@
+"""Metrics messages: what is a row, what is rejected and why, and what reading back finds."""
+
+import json
+from typing import Any
+
+import pytest
+
+from include.metrics import data_quality_id, differences, ledger_row, metric_row, parse_message
+from include.tables import DATA_QUALITY, RUNTIME_METRICS, TRAINING_RUNS
+
+QUALITY: dict[str, Any] = {
+    "metric_id": "m1",
+    "kind": "data_quality",
+    "use_case": "house",
+    "ds": "2013-01-01",
+    "time": "2013-01-02T00:00:00Z",
+    "run_id": "r",
+    "source": "readings",
+    "dimension": "validity",
+    "value": 1,
+}
+
+
+def test_a_message_becomes_a_typed_row() -> None:
+    table, row = metric_row(QUALITY, "house")
+    assert table is DATA_QUALITY
+    assert row["value"] == 1.0
+    assert row["time"].isoformat() == "2013-01-02T00:00:00+00:00"
+    assert set(row) == {column.name for column in DATA_QUALITY.columns}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"kind": "gossip"}, "kind: 'gossip'"),
+        ({"use_case": "garden"}, "use_case: 'garden'"),
+        ({"metric_id": None}, "metric_id: required"),
+        ({"value": "high"}, "value: 'high' is not a double"),
+        ({"value": True}, "value: True is not a double"),
+        ({"time": "2013-01-02T00:00:00"}, "time: "),
+        ({"ds": "yesterday"}, "yesterday"),
+    ],
+)
+def test_a_wrong_message_is_rejected_with_its_field(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        metric_row(QUALITY | change, "house")
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{", b"[1]"])
+def test_what_is_no_json_object_is_rejected(value: bytes | None) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        parse_message(value, "house")
+
+
+def test_a_receipt_becomes_a_runtime_metric() -> None:
+    common = {k: QUALITY[k] for k in ("metric_id", "use_case", "ds", "time", "run_id")}
+    table, row = metric_row(common | {"kind": "model_loaded", "instance": "i", "sequence": 4, "model_id": "m"}, "house")
+    assert table is RUNTIME_METRICS
+    assert (row["name"], row["value"], row["instance"]) == ("model_loaded", 4.0, "i")
+
+
+def test_nested_values_are_kept_as_json() -> None:
+    common = {k: QUALITY[k] for k in ("metric_id", "use_case", "ds", "time", "run_id")}
+    message = common | {"kind": "training_run", "trial_id": "t", "status": "failed", "config": {"b": 1, "a": 2}}
+    table, row = parse_message(json.dumps(message).encode(), "house")
+    assert table is TRAINING_RUNS
+    assert row["config"] == '{"a": 2, "b": 1}'
+    assert row["validation_auc"] is None
+
+
+def test_a_ledger_line_becomes_a_row() -> None:
+    line = {"sequence": 1, "time": "2013-01-02T03:04:05.678Z", "event": "promoted", "model_id": "m", "parent_id": None}
+    row = ledger_row(line | {"actor": "a", "reason": "r", "run_id": "x", "metrics": {}})
+    assert (row["sequence"], row["ds"], row["parent_id"]) == (1, "2013-01-02", None)
+
+
+def test_reading_back_finds_missing_and_repeated_rows() -> None:
+    found = {("d1", "a"): 1, ("d1", "b"): 2}
+    problems = differences("t", {"d1": {"a", "b"}, "d2": {"c"}}, found)
+    assert problems == ["t d2: 1 loaded rows are not shown, first c", "t d1: b is shown 2 times"]
+    assert differences("t", {"d1": {"a"}}, {("d1", "a"): 1, ("d1", "older"): 1}) == []
+
+
+def test_the_same_measurement_has_the_same_identity() -> None:
+    again = data_quality_id("u", "d", "s", "validity", 1 / 3)
+    assert again == data_quality_id("u", "d", "s", "validity", 1 / 3)
+    assert again != data_quality_id("u", "d", "s", "validity", 0.5)
