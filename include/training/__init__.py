@@ -1,0 +1,1 @@
+"""The deep-learning core: dataset, encoding, network, loop, search, evaluation. One file a concern."""

@@ -1,0 +1,342 @@
+"""One training run, from closed days to a candidate bundle. Runs as a Ray job, or alone on one machine.
+
+    python -m include.training.train_model --use-case flight_delay --from 2013-01-01 --to 2013-01-28 \\
+        --trials 8 --run-id manual-1
+
+Pins table versions, searches, calibrates, evaluates on the test days beside the rivals, writes the bundle, broadcasts
+the figures, and prints ``LAMBDA_DL_RESULT {json}`` last. Run again with the same run id and arguments it goes on from
+where it was, and a finished run only broadcasts again. It does not decide whether the candidate is promoted.
+"""
+
+import argparse
+import gzip
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+
+from include.broadcast import Announce, announcer, rfc3339
+from include.bundle.bundle import Contents, Predictor, canonical, write_bundle
+from include.bundle.store import ObjectMissing, ObjectStore, S3Store
+from include.ledger import champion
+from include.locations import LANDING_BUCKET, MODELS_BUCKET, Models, Topics, reference_key
+from include.settings import KafkaSettings, S3Settings, SettingError
+from include.training import messages
+from include.training.calibration import fit_temperature
+from include.training.dataset import (
+    Dataset,
+    DatasetError,
+    Rows,
+    Tables,
+    closed_days,
+    load_dataset,
+    pin_versions,
+    split_days,
+)
+from include.training.encoding import Encoders
+from include.training.log_lines import RESULT
+from include.training.loop import predict_logits
+from include.training.metrics import Quality, quality
+from include.training.rivals import LightGbm, base_rate
+from include.training.tune import Material, SearchPlan, SearchResult, connect_ray, s3_filesystem, search
+from include.use_case import UseCase, load_use_case
+
+SELF_CHECK_ROWS = 32
+PACKAGES = ("torch", "ray", "optuna", "numpy", "safetensors", "lightgbm", "scikit-learn", "deltalake")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train: the window (inclusive), how to split it, and how much to search."""
+
+    use_case: str
+    from_day: str
+    to_day: str
+    run_id: str
+    trials: int
+    epochs: int
+    seed: int
+    test_days: int | None
+    validation_days: int | None
+    time_budget_s: float | None
+
+
+@dataclass(frozen=True)
+class Systems:
+    """The systems a training run talks to. ``storage`` is the folder in ``filesystem`` under which searches lie."""
+
+    models: ObjectStore
+    landing: ObjectStore
+    tables: Tables
+    announce: Announce
+    storage: str
+    filesystem: pyarrow.fs.FileSystem | None
+
+    @classmethod
+    def from_environment(cls, use_case: str) -> "Systems":
+        """Connect by the settings in the environment."""
+        s3, kafka = S3Settings.from_environment(), KafkaSettings.from_environment()
+        return cls(
+            models=S3Store(s3, MODELS_BUCKET),
+            landing=S3Store(s3, LANDING_BUCKET),
+            tables=Tables.on_s3(use_case, s3),
+            announce=announcer(kafka),
+            storage=MODELS_BUCKET,
+            filesystem=s3_filesystem(s3),
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Quality by split ("validation", "test") and role ("candidate", "base_rate", "lightgbm")."""
+
+    figures: Mapping[str, Mapping[str, Quality]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as a JSON object."""
+        return {split: {role: q.to_json() for role, q in roles.items()} for split, roles in self.figures.items()}
+
+
+class Stages:
+    """How long each stage took, said as it ends."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def done(self, name: str, detail: str) -> None:
+        """A stage is over."""
+        now = time.monotonic()
+        self.seconds[name] = round(now - self._since, 2)
+        self._since = now
+        print(f"{name}: {detail} ({self.seconds[name]:.1f} s)", flush=True)
+
+
+def train(request: Request, systems: Systems, use_case: UseCase) -> dict[str, Any]:
+    """Run, or finish, a training run; returns the result that is also kept in the models bucket."""
+    result_key = Models(request.use_case).search_prefix(request.run_id) + "result.json"
+    result = _finished(systems.models, result_key, request)
+    if result is None:
+        result = _train(request, systems, use_case)
+        systems.models.put(result_key, canonical(result))
+    else:
+        print(f"run {request.run_id} has finished before: its figures are broadcast again", flush=True)
+    topic = Topics(request.use_case).metrics
+    systems.announce(topic, [(message["metric_id"], message) for message in result["messages"]])
+    return result
+
+
+def _finished(models: ObjectStore, key: str, request: Request) -> dict[str, Any] | None:
+    try:
+        result: dict[str, Any] = json.loads(models.get(key))
+    except ObjectMissing:
+        return None
+    if result["request"] != asdict(request):
+        raise DatasetError(f"run id {request.run_id!r} was used with other arguments: choose another run id")
+    return result
+
+
+def _train(request: Request, systems: Systems, use_case: UseCase) -> dict[str, Any]:
+    stages = Stages()
+    dataset = _read(request, systems, use_case)
+    sizes = {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)}
+    stages.done("dataset", f"rows {sizes}, {len(use_case.features.features)} features, versions {dataset.versions}")
+    encoders = Encoders.fit(use_case.features, dataset.train.columns)
+    stages.done("encoding", f"{len(encoders.numeric)} numeric and {len(encoders.category)} categorical encoders")
+    found = _search(request, systems, dataset, encoders)
+    stages.done("search", f"{len(found.trials)} trials, best validation AUC {found.best.validation_auc:.4f}")
+    predictor = _calibrated(found, encoders, dataset.validation)
+    evaluation = _evaluate(predictor, encoders, dataset, request.seed)
+    stages.done("evaluation", f"temperature {predictor.temperature:.3f}")
+    return _write(request, systems, use_case, dataset, found, predictor, evaluation, stages)
+
+
+def _read(request: Request, systems: Systems, use_case: UseCase) -> Dataset:
+    """The dataset at versions that are pinned by the first attempt of a run, whatever happens between attempts."""
+    key = Models(request.use_case).search_prefix(request.run_id) + "versions.json"
+    systems.models.put_if_absent(key, canonical(pin_versions(systems.tables)))
+    versions: dict[str, int] = json.loads(systems.models.get(key))
+    window = date.fromisoformat(request.from_day), date.fromisoformat(request.to_day)
+    days = closed_days(systems.tables, versions, *window)
+    asked = (window[1] - window[0]).days + 1
+    if len(days) < asked:
+        print(f"{asked - len(days)} of {asked} days have no closed labels and are left out", flush=True)
+    split = split_days(days, request.validation_days, request.test_days)
+    return load_dataset(systems.tables, versions, use_case.features, split)
+
+
+def _search(request: Request, systems: Systems, dataset: Dataset, encoders: Encoders) -> SearchResult:
+    spans = {"train": dataset.train, "validation": dataset.validation}
+    encoded = {name: (encoders.encode(rows.columns), rows.labels) for name, rows in spans.items()}
+    material = Material(encoders, encoded["train"], encoded["validation"])
+    plan = SearchPlan(request.trials, request.epochs, request.seed, request.time_budget_s)
+    storage = f"{systems.storage}/{Models(request.use_case).search_prefix(request.run_id)}"
+    connect_ray()
+    return search(material, plan, storage.rstrip("/"), systems.filesystem)
+
+
+def _calibrated(found: SearchResult, encoders: Encoders, validation: Rows) -> Predictor:
+    network = found.loop.best_network()
+    temperature = fit_temperature(validation.labels, predict_logits(network, found.loop.validation))
+    return Predictor(network, encoders, temperature)
+
+
+def _evaluate(predictor: Predictor, encoders: Encoders, dataset: Dataset, seed: int) -> Evaluation:
+    lightgbm = LightGbm(encoders, dataset.train, dataset.validation, seed, threads=os.cpu_count() or 1)
+
+    def figures(rows: Rows) -> dict[str, Quality]:
+        return {
+            "candidate": quality(rows.labels, predictor.probabilities(rows.columns)),
+            "base_rate": quality(rows.labels, base_rate(dataset.train, rows)),
+            "lightgbm": quality(rows.labels, lightgbm.probabilities(rows)),
+        }
+
+    evaluation = Evaluation({"validation": figures(dataset.validation), "test": figures(dataset.test)})
+    for role, q in evaluation.figures["test"].items():
+        print(f"  test {role}: AUC {q.auc:.4f}, log-loss {q.log_loss:.4f}, calibration error {q.calibration_error:.4f}")
+    return evaluation
+
+
+def _write(
+    request: Request,
+    systems: Systems,
+    use_case: UseCase,
+    dataset: Dataset,
+    found: SearchResult,
+    predictor: Predictor,
+    evaluation: Evaluation,
+    stages: Stages,
+) -> dict[str, Any]:
+    contents = Contents(
+        features=use_case.features,
+        predictor=predictor,
+        references=_references(systems.landing, use_case),
+        self_check={name: values[:SELF_CHECK_ROWS] for name, values in dataset.test.columns.items()},
+        metrics=evaluation.to_json(),
+        lineage=_lineage(request, systems, dataset, found),
+    )
+    model_id = write_bundle(systems.models, request.use_case, contents)
+    stages.done("bundle", f"{systems.models.url}/{Models(request.use_case).bundle_prefix(model_id)}")
+    return {
+        "request": asdict(request),
+        "model_id": model_id,
+        "rows": {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)},
+        "features": len(use_case.features.features),
+        "split": dataset.split.to_json(),
+        "metrics": evaluation.to_json(),
+        "trials": [trial.to_json() for trial in found.trials],
+        "seconds": stages.seconds,
+        "messages": _messages(request, model_id, dataset, found, evaluation),
+    }
+
+
+def _references(landing: ObjectStore, use_case: UseCase) -> dict[str, bytes]:
+    names = [reference.name for reference in use_case.features.references]
+    return {name: gzip.decompress(landing.get(reference_key(use_case.name, name))) for name in names}
+
+
+def _lineage(request: Request, systems: Systems, dataset: Dataset, found: SearchResult) -> dict[str, Any]:
+    head = champion(systems.models, request.use_case)
+    return {
+        "run_id": request.run_id,
+        "request": asdict(request),
+        "tables": dict(dataset.versions),
+        "split": dataset.split.to_json(),
+        "train_positive_share": float(dataset.train.labels.mean()),
+        "config": dict(found.best.config),
+        "trial_id": found.best.trial_id,
+        "seed": request.seed,
+        "parent": head.model_id if head else None,
+        "code_version": code_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "python": sys.version.split()[0],
+    }
+
+
+def _messages(
+    request: Request, model_id: str, dataset: Dataset, found: SearchResult, evaluation: Evaluation
+) -> list[dict[str, Any]]:
+    now = rfc3339(datetime.now(UTC))
+    name, run_id = request.use_case, request.run_id
+    days = {"validation": dataset.split.validation, "test": dataset.split.test}
+    trials = [messages.training_run(name, run_id, now, trial) for trial in found.trials]
+    figures = [
+        messages.model_quality(name, run_id, now, model_id if role == "candidate" else "", role, split, days[split], q)
+        for split, roles in evaluation.figures.items()
+        for role, q in roles.items()
+    ]
+    return [*trials, *figures]
+
+
+def code_version() -> str:
+    """The git commit of the running code, or ``LAMBDA_DL_CODE_VERSION``, or ``unknown``."""
+    stated = os.environ.get("LAMBDA_DL_CODE_VERSION")
+    if stated:
+        return stated
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        folder = Path(__file__).resolve().parent
+        return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def parse(arguments: Sequence[str]) -> Request:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="train_model", description="Train a candidate on a window of closed days.")
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--from", dest="from_day", required=True, type=_day, help="first day, YYYY-MM-DD")
+    parser.add_argument("--to", dest="to_day", required=True, type=_day, help="last day, YYYY-MM-DD")
+    parser.add_argument("--run-id", required=True, help="identity of the run; the same again goes on from where it was")
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=20, help="most epochs of a trial")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--test-days", type=int, help="default: the last fifth of the closed days")
+    parser.add_argument("--validation-days", type=int, help="default: the seventh before the test days")
+    parser.add_argument("--time-budget-s", type=float, help="stop the search after so many seconds")
+    request = Request(**vars(parser.parse_args(arguments)))
+    if request.from_day > request.to_day:
+        parser.error(f"--from {request.from_day} is after --to {request.to_day}")
+    if request.trials < 1 or request.epochs < 1:
+        parser.error("--trials and --epochs must be at least 1")
+    return request
+
+
+def _day(text: str) -> str:
+    return date.fromisoformat(text).isoformat()
+
+
+def summary(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The result without its bulk, for the last line of the log."""
+    return {name: result[name] for name in ("model_id", "rows", "features", "metrics", "seconds")} | {
+        "run_id": result["request"]["run_id"],
+        "trials": len(result["trials"]),
+        "best_validation_auc": max((t["validation_auc"] or 0.0 for t in result["trials"]), default=0.0),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: prints progress, and the result as the last line; exit status 2 for errors the user can mend."""
+    logging.basicConfig(level=logging.WARNING)
+    request = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = train(request, Systems.from_environment(request.use_case), load_use_case(request.use_case))
+    except (DatasetError, SettingError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    print(f"{RESULT} {json.dumps(summary(result))}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

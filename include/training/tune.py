@@ -1,0 +1,280 @@
+"""The search: Ray Tune with ASHA and Optuna over the loop, several configurations per process.
+
+Trials share one copy of the data in the object store and reuse their actors, so a configuration costs no start-up.
+The search is kept under a storage path and goes on from there after a crash. It knows configurations and validation
+figures: not where rows come from, nor the test days.
+"""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import ray
+import torch
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from include.settings import S3Settings
+from include.training.encoding import Encoded, Encoders
+from include.training.loop import Loop, LoopConfig, Tensors, best_device, build
+from include.training.network import NetworkConfig
+from include.training.progress import ProgressPrinter
+from include.training.trial import TrialSummary
+
+METRIC = "best_log_loss"
+GRACE_EPOCHS = 4
+REDUCTION = 3
+CHECKPOINT_EVERY = 5
+#: Trials that share one GPU: small networks leave most of it idle.
+TRIALS_PER_GPU = 4
+EXPERIMENT = "tune"
+#: The first trial, so that no search ends below it.
+DEFAULT = {
+    "width": 128,
+    "blocks": 2,
+    "dropout": 0.25,
+    "embedding_width": 8,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.05,
+    "batch_size": 256,
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every trial needs, in the object store once."""
+
+    encoders: Encoders
+    train: tuple[Encoded, Any]
+    validation: tuple[Encoded, Any]
+
+    def tensors(self, device: torch.device) -> tuple[Tensors, Tensors]:
+        """Train and validation rows on the device."""
+        return Tensors.of(*self.train, device), Tensors.of(*self.validation, device)
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How much to search. ``max_concurrent`` 0 means one trial per CPU of the cluster."""
+
+    trials: int
+    epochs: int
+    seed: int
+    time_budget_s: float | None = None
+    max_concurrent: int = 0
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Every trial, the best one's id and configuration, and its loop with the best weights."""
+
+    trials: tuple[TrialSummary, ...]
+    best: TrialSummary
+    loop: Loop
+
+
+class SearchFailed(RuntimeError):
+    """No trial finished; the message has the first error."""
+
+
+class TuneTrial(tune.Trainable):
+    """One configuration at a time in a process that lives for many."""
+
+    def setup(self, config: dict[str, Any], material: Material | None = None, epochs: int = 1, seed: int = 0) -> None:
+        """Put the rows on the device once, then begin the first configuration."""
+        assert material is not None
+        torch.set_num_threads(1)
+        self.encoders, self.epochs, self.seed = material.encoders, epochs, seed
+        self.train_rows, self.validation_rows = material.tensors(best_device())
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another configuration in the same process."""
+        self.loop = begin(self.encoders, new_config, self.epochs, self.seed, self.train_rows, self.validation_rows)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch."""
+        result = self.loop.run_epoch()
+        progress = self.loop.progress
+        return {
+            **asdict(result),
+            "best_log_loss": progress.best_log_loss,
+            "best_auc": progress.best_auc,
+            "finished": self.loop.finished,
+            "done": self.loop.finished,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save the loop."""
+        self.loop.save(Path(checkpoint_dir))
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Go on from a saved loop."""
+        self.loop.restore(Path(checkpoint))
+
+
+def begin(
+    encoders: Encoders, config: Mapping[str, Any], epochs: int, seed: int, train: Tensors, validation: Tensors
+) -> Loop:
+    """A loop at its first epoch for one flat configuration of the search space."""
+    loop = LoopConfig.from_mapping({**config, "epochs": epochs, "seed": seed})
+    return build(encoders, NetworkConfig.from_mapping(config), loop, train, validation)
+
+
+def search_space() -> dict[str, Any]:
+    """What the search varies."""
+    return {
+        "width": tune.choice([64, 96, 128, 192]),
+        "blocks": tune.choice([1, 2, 3]),
+        "dropout": tune.uniform(0.1, 0.5),
+        "embedding_width": tune.choice([4, 8, 12]),
+        "learning_rate": tune.loguniform(3e-4, 3e-3),
+        "weight_decay": tune.loguniform(5e-3, 0.5),
+        "batch_size": tune.choice([256, 512]),
+    }
+
+
+def quiet() -> None:
+    """Less of Ray's own noise in the job's log; must run before ``ray.init``."""
+    for name, value in {
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    }.items():
+        os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+
+
+def connect_ray() -> None:
+    """Join the cluster that this job runs on, or start a small local one when there is none.
+
+    Ray's job manager sets ``RAY_ADDRESS`` to the cluster's own address; the dashboard's URL, which clients of the
+    job API use, is no cluster to join.
+    """
+    quiet()
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address and not address.startswith("http"):
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    os.environ.pop("RAY_ADDRESS", None)
+    ray.init(
+        address="local",
+        num_cpus=os.cpu_count(),
+        object_store_memory=200_000_000,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def s3_filesystem(settings: S3Settings) -> pyarrow.fs.FileSystem:
+    """The object store as Ray Tune's storage."""
+    scheme, _, host = settings.endpoint.partition("://")
+    return pyarrow.fs.S3FileSystem(
+        access_key=settings.access_key,
+        secret_key=settings.secret_key,
+        endpoint_override=host,
+        scheme=scheme,
+        region=settings.region,
+    )
+
+
+def search(
+    material: Material, plan: SearchPlan, storage: str, filesystem: pyarrow.fs.FileSystem | None
+) -> SearchResult:
+    """Search, or go on with the search that lies under ``storage``; raises ``SearchFailed`` if every trial failed."""
+    trainable = _trainable(material, plan)
+    path = f"{storage.rstrip('/')}/{EXPERIMENT}"
+    if tune.Tuner.can_restore(path, storage_filesystem=filesystem):
+        print(f"the search under {path} exists: going on with it", flush=True)
+        tuner = tune.Tuner.restore(
+            path, trainable, resume_errored=True, param_space=search_space(), storage_filesystem=filesystem
+        )
+    else:
+        tuner = tune.Tuner(
+            trainable,
+            param_space=search_space(),
+            tune_config=_tune_config(plan),
+            run_config=_run_config(plan, storage, filesystem),
+        )
+    return _collect(tuner.fit(), material, plan)
+
+
+def cluster_has(resource: str) -> int:
+    """How many CPUs or GPUs the cluster has."""
+    return int(ray.cluster_resources().get(resource, 0))  # type: ignore[no-untyped-call]
+
+
+def _trainable(material: Material, plan: SearchPlan) -> Any:
+    resources = {"cpu": 1.0, "gpu": 1.0 / TRIALS_PER_GPU} if cluster_has("GPU") else {"cpu": 1.0}
+    parametrised = tune.with_parameters(TuneTrial, material=material, epochs=plan.epochs, seed=plan.seed)
+    return tune.with_resources(parametrised, resources)
+
+
+def _tune_config(plan: SearchPlan) -> tune.TuneConfig:
+    return tune.TuneConfig(
+        metric=METRIC,
+        mode="min",
+        num_samples=plan.trials,
+        search_alg=OptunaSearch(seed=plan.seed, points_to_evaluate=[DEFAULT]),
+        scheduler=ASHAScheduler(
+            max_t=plan.epochs, grace_period=min(GRACE_EPOCHS, plan.epochs), reduction_factor=REDUCTION
+        ),
+        max_concurrent_trials=min(plan.max_concurrent or cluster_has("CPU"), plan.trials),
+        time_budget_s=plan.time_budget_s,
+        reuse_actors=True,
+    )
+
+
+def _run_config(plan: SearchPlan, storage: str, filesystem: pyarrow.fs.FileSystem | None) -> tune.RunConfig:
+    return tune.RunConfig(
+        name=EXPERIMENT,
+        storage_path=storage,
+        storage_filesystem=filesystem,
+        verbose=0,
+        callbacks=[ProgressPrinter(plan.trials, plan.epochs)],
+        failure_config=tune.FailureConfig(max_failures=1),
+        checkpoint_config=tune.CheckpointConfig(
+            num_to_keep=1, checkpoint_frequency=CHECKPOINT_EVERY, checkpoint_at_end=True
+        ),
+    )
+
+
+def _collect(grid: tune.ResultGrid, material: Material, plan: SearchPlan) -> SearchResult:
+    trials = [_summary(i, grid[i]) for i in range(len(grid))]
+    usable = [i for i, trial in enumerate(trials) if trial.validation_log_loss is not None and grid[i].checkpoint]
+    if not usable:
+        raise SearchFailed(f"none of {len(trials)} trials finished: {grid.errors[:1]}")
+    best = min(usable, key=lambda i: (trials[i].validation_log_loss, trials[i].trial_id))
+    loop = begin(material.encoders, trials[best].config, plan.epochs, plan.seed, *material.tensors(torch.device("cpu")))
+    checkpoint = grid[best].checkpoint
+    assert checkpoint is not None
+    with checkpoint.as_directory() as folder:
+        loop.restore(Path(folder))
+    return SearchResult(tuple(sorted(trials, key=lambda trial: trial.trial_id)), trials[best], loop)
+
+
+def _summary(index: int, result: Any) -> TrialSummary:
+    metrics = result.metrics or {}
+    finished = "finished" if metrics.get("finished") else "stopped"
+    return TrialSummary(
+        trial_id=str(metrics.get("trial_id") or f"trial-{index}"),
+        status="failed" if result.error else finished,
+        config=json.loads(json.dumps(result.config or {})),
+        epochs=int(metrics.get("epoch", 0)),
+        validation_auc=metrics.get("best_auc"),
+        validation_log_loss=metrics.get(METRIC),
+        seconds=float(metrics.get("time_total_s", 0.0)),
+    )

@@ -1,0 +1,124 @@
+"""The gate's rules; a promotion appends once, however often it runs; a refusal is told with its reasons."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+
+from include.broadcast import Message
+from include.bundle.bundle import Contents, Predictor, write_bundle
+from include.bundle.store import DirectoryStore
+from include.ledger import read_ledger
+from include.promotion import Systems, decide, promote
+from include.training.dataset import pin_versions, split_days
+from include.training.encoding import Encoders
+from include.training.loop import LoopConfig, Tensors, build
+from include.training.metrics import Quality
+from include.training.network import NetworkConfig
+from include.use_case import Gate, UseCase
+from tests.training.synthetic import FEATURES, days, rows, write_tables
+
+GOOD = Quality(rows=1000, auc=0.75, log_loss=0.50, brier=0.15, calibration_error=0.02)
+BASE = Quality(rows=1000, auc=0.50, log_loss=0.60, brier=0.20, calibration_error=0.01)
+SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, gate=Gate(maximum_calibration_error=0.5)))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "reason"),
+    [
+        (replace(GOOD, rows=10), None, "10 test rows"),
+        (replace(GOOD, auc=0.49), None, "no better than chance"),
+        (replace(GOOD, log_loss=0.61), None, "no better than the base rate"),
+        (replace(GOOD, calibration_error=0.2), None, "calibration error"),
+        (GOOD, GOOD, "does not beat the champion"),
+        (replace(GOOD, log_loss=0.55), replace(GOOD, auc=0.7), "log-loss 0.5500 exceeds"),
+    ],
+)
+def test_the_gate_refuses_with_a_reason(candidate: Quality, champion: Quality | None, reason: str) -> None:
+    decision = decide(candidate, champion, BASE, Gate())
+    assert not decision.promote
+    assert any(reason in text for text in decision.reasons)
+
+
+def test_the_gate_lets_a_better_one_pass() -> None:
+    assert decide(GOOD, None, BASE, Gate()).promote
+    assert decide(GOOD, replace(GOOD, auc=0.74), BASE, Gate()).promote
+
+
+class World:
+    """Tables, bundles and a list in Kafka's place."""
+
+    def __init__(self, root: Path) -> None:
+        self.data = rows(day_count=6, per_day=300)
+        self.sent: list[tuple[str, Message]] = []
+        tables = write_tables(root / "lake", self.data, closed=days(6))
+        self.systems = Systems(DirectoryStore(root / "models"), tables, self.announce)
+        self.split = split_days(days(6), validation_days=1, test_days=2)
+        self.versions = pin_versions(tables)
+
+    def announce(self, topic: str, sent: Iterable[Message]) -> int:
+        messages = list(sent)
+        self.sent += [(topic, message) for message in messages]
+        return len(messages)
+
+    def model(self, epochs: int, seed: int = 0) -> str:
+        """Train a model for so many epochs and write its bundle."""
+        torch.set_num_threads(1)
+        train, validation = self.data.on(self.split.train), self.data.on(self.split.validation)
+        encoders = Encoders.fit(FEATURES, train.columns, bins=8)
+        spans = [Tensors.of(encoders.encode(r.columns), r.labels, torch.device("cpu")) for r in (train, validation)]
+        network = NetworkConfig(width=16, blocks=1, embedding_width=4)
+        loop = build(encoders, network, LoopConfig(learning_rate=1e-2, batch_size=64, seed=seed), *spans)
+        for _ in range(epochs):
+            loop.run_epoch()
+        lineage: dict[str, Any] = {
+            "tables": self.versions,
+            "split": self.split.to_json(),
+            "train_positive_share": float(train.labels.mean()),
+        }
+        check = {name: values[:5] for name, values in self.data.columns.items()}
+        predictor = Predictor(loop.network, encoders, 1.0)
+        return write_bundle(self.systems.models, "shops", Contents(FEATURES, predictor, {}, check, {}, lineage))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_better_model_becomes_champion_once(world: World) -> None:
+    first, second = world.model(epochs=1), world.model(epochs=6)
+    assert promote(world.systems, SHOPS, first, "run-1", "test").promoted
+    done = promote(world.systems, SHOPS, second, "run-2", "test")
+    assert (done.promoted, done.sequence, done.parent_id) == (True, 2, first)
+    assert promote(world.systems, SHOPS, second, "run-2", "test").sequence == 2
+    assert [entry.model_id for entry in read_ledger(world.systems.models, "shops")] == [first, second]
+    models = [message for topic, message in world.sent if topic == "shops.models"]
+    assert [(key, value["sequence"]) for key, value in models] == [("shops", 1), ("shops", 2), ("shops", 2)]
+
+
+def test_a_worse_model_is_refused_and_told(world: World) -> None:
+    worse, better = world.model(epochs=1), world.model(epochs=6)
+    promote(world.systems, SHOPS, better, "run-1", "test")
+    world.sent.clear()
+    refused = promote(world.systems, SHOPS, worse, "run-2", "test")
+    assert not refused.promoted
+    assert "does not beat the champion" in refused.reasons[0]
+    assert len(read_ledger(world.systems.models, "shops")) == 1
+    assert {topic for topic, _ in world.sent} == {"shops.metrics"}
+    kinds = [(value["kind"], value.get("role")) for _, (_, value) in world.sent]
+    assert kinds == [("model_rejected", None), ("model_quality", "candidate"), ("model_quality", "champion")]
+
+
+def test_an_old_run_repeated_does_not_bring_its_model_back(world: World) -> None:
+    first, second = world.model(epochs=1), world.model(epochs=6)
+    promote(world.systems, SHOPS, first, "run-1", "test")
+    promote(world.systems, SHOPS, second, "run-2", "test")
+    again = promote(world.systems, SHOPS, first, "run-1", "test")
+    assert not again.promoted
+    assert "promoted the model before" in again.reasons[0]
+    assert len(read_ledger(world.systems.models, "shops")) == 2

@@ -1,0 +1,67 @@
+"""Only closed days, at pinned versions, in three spans of time; clear errors for what cannot be trained on."""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from include.training.dataset import DatasetError, closed_days, load_dataset, pin_versions, read_rows, split_days
+from tests.training.synthetic import FEATURES, days, rows, write_tables
+
+WINDOW = (date(2020, 1, 1), date(2020, 1, 8))
+
+
+def test_features_and_labels_come_back_joined_and_split_by_time(tmp_path: Path) -> None:
+    data = rows(day_count=8, per_day=150)
+    tables = write_tables(tmp_path, data, closed=days(7))
+    versions = pin_versions(tables)
+    closed = closed_days(tables, versions, *WINDOW)
+    assert closed == days(7)
+    dataset = load_dataset(tables, versions, FEATURES, split_days(closed, validation_days=2, test_days=2))
+    assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [450, 300, 300]
+    expected = data.on(days(7)[5:])
+    assert dataset.test.subject_ids.tolist() == expected.subject_ids.tolist()
+    np.testing.assert_array_equal(dataset.test.labels, expected.labels)
+    for name, values in expected.columns.items():
+        np.testing.assert_array_equal(dataset.test.columns[name], values)
+
+
+def test_a_pinned_version_does_not_see_later_changes(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path, rows(day_count=3, per_day=120), closed=days(3))
+    versions = pin_versions(tables)
+    labels = DeltaTable(str(tmp_path / "labels")).to_pyarrow_table()
+    write_deltalake(str(tmp_path / "labels"), labels.slice(0, 10), mode="overwrite")
+    assert len(read_rows(tables, versions, FEATURES, days(3))) == 360
+
+
+def test_features_of_another_definition_are_refused(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path, rows(day_count=3, per_day=120), closed=days(3))
+    other = replace(FEATURES, features=FEATURES.features[:-1])
+    with pytest.raises(DatasetError, match="another definition"):
+        read_rows(tables, pin_versions(tables), other, days(3))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_too_few_days_are_refused(count: int) -> None:
+    with pytest.raises(DatasetError, match="widen the window"):
+        split_days(days(count))
+
+
+def test_default_split_of_four_weeks() -> None:
+    split = split_days(days(28))
+    assert [len(span) for span in (split.train, split.validation, split.test)] == [18, 4, 6]
+    assert (*split.train, *split.validation, *split.test) == tuple(days(28))
+
+
+def test_too_few_rows_and_one_class_are_refused(tmp_path: Path) -> None:
+    few = rows(day_count=3, per_day=20)
+    tables = write_tables(tmp_path / "few", few, closed=days(3))
+    with pytest.raises(DatasetError, match="20 labelled rows"):
+        load_dataset(tables, pin_versions(tables), FEATURES, split_days(days(3)))
+    constant = replace(rows(day_count=3, per_day=120), labels=np.zeros(360, dtype=np.float32))
+    tables = write_tables(tmp_path / "constant", constant, closed=days(3))
+    with pytest.raises(DatasetError, match="one class"):
+        load_dataset(tables, pin_versions(tables), FEATURES, split_days(days(3)))
