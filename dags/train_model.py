@@ -1,0 +1,58 @@
+"""Every night on a cron, and by hand with a window: features of closed label days -> candidate."""
+
+from typing import Any
+
+from airflow.sdk import DAG, Param, task
+
+from lambda_dl.assets import CANDIDATE
+from lambda_dl.conventions import COSTLY, TRANSIENT, common, optional_day
+from lambda_dl.deployment import DEPLOYMENT, USE_CASE
+from lambda_dl.operators.ray_train import RayTrainOperator
+from lambda_dl.sensors.ray_tune import RayTuneSensor
+from lambda_dl.tasks import choose_window
+
+
+@task(outlets=[CANDIDATE])
+def announce_candidate(result: dict[str, Any], *, outlet_events: Any) -> str:
+    """Hand the candidate to promote_model."""
+    outlet_events[CANDIDATE].extra = {"model_id": result["model_id"], "run_id": result["run_id"]}
+    return str(result["model_id"])
+
+
+with DAG(
+    **common("train_model", "training", "nightly"),
+    schedule=DEPLOYMENT.train_cron,
+    max_active_runs=1,
+    params={
+        "from": optional_day("From", "First UTC day; empty: the first day with closed labels"),
+        "to": optional_day("To", "Last UTC day, included; empty: the last day with closed labels"),
+        "trials": Param(8, type="integer", minimum=1, maximum=500, title="Trials", description="Of the search"),
+        "epochs": Param(20, type="integer", minimum=1, maximum=1000, title="Epochs", description="At most, per trial"),
+        "seed": Param(0, type="integer", minimum=0, title="Seed", description="The same seed gives the same search"),
+        "time_budget_s": Param(
+            None, type=["null", "number"], minimum=1, title="Time budget", description="Stop the search after, seconds"
+        ),
+    },
+):
+    window = choose_window()
+    submit = RayTrainOperator(
+        task_id="submit",
+        module="include.training.train_model",
+        arguments={
+            "use-case": USE_CASE,
+            "from": "{{ ti.xcom_pull(task_ids='choose_window')['from'] }}",
+            "to": "{{ ti.xcom_pull(task_ids='choose_window')['to'] }}",
+            "trials": "{{ params.trials }}",
+            "epochs": "{{ params.epochs }}",
+            "seed": "{{ params.seed }}",
+            "time-budget-s": "{{ params.time_budget_s or '' }}",
+            "run-id": "{{ run_id }}",
+        },
+        pool="train_gpu",
+        **TRANSIENT,
+    )
+    search = RayTuneSensor(
+        task_id="follow_search", submitter="submit", limit=DEPLOYMENT.training_limit, pool="train_gpu", **COSTLY
+    )
+    window >> submit >> search
+    announce_candidate(search.output)

@@ -1,0 +1,1 @@
+"""Operators: one task that does something in another system and dies with its task."""

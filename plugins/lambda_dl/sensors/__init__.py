@@ -1,0 +1,1 @@
+"""Sensors: tasks that wait, deferred, for what another system does."""

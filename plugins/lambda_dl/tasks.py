@@ -1,0 +1,232 @@
+"""Python tasks that several DAGs share: they read the connections, call ``include`` and log what came of it.
+
+They decide which faults are worth a retry. What is computed is ``include``'s affair; its modules are imported when a
+task runs, so that parsing a DAG stays quick.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from lambda_dl.assets import CANDIDATE, FEATURES, RAW, WAREHOUSE
+from lambda_dl.connections import HIVE, KAFKA, S3, connected
+from lambda_dl.deployment import USE_CASE
+from lambda_dl.span import Span, SpanError, span_of, span_of_run
+
+log = logging.getLogger(__name__)
+
+#: Who appends to the ledger, when an Airflow run does.
+ACTOR = "airflow"
+
+
+class EarlierDaysOpen(AirflowException):
+    """Days that a day's windows need are not ingested yet; the text names them."""
+
+
+def span_now() -> Span:
+    """The days of the running task's DAG run; raises ``AirflowFailException`` if it names none."""
+    try:
+        return span_of_run(get_current_context())
+    except SpanError as error:
+        raise AirflowFailException(str(error)) from error
+
+
+@contextmanager
+def data_errors_fail() -> Iterator[None]:
+    """Turn a book that does not balance into a failure that is not tried again."""
+    from include.book import BookMismatch
+
+    try:
+        yield
+    except BookMismatch as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def mark_partitions(outlet_events: Any, asset: Any, span: Span) -> None:
+    """Say which days of an asset this task has made, when the run has no partition key that says so."""
+    if get_current_context()["dag_run"].partition_key is None:
+        outlet_events[asset].add_partitions(span.partition_keys())
+
+
+def _close_ingest(run_id: str) -> Span:
+    from include.book import close_ingest_book
+    from include.use_case import load_use_case
+
+    span = span_now()
+    with connected(S3), data_errors_fail():
+        for entry in close_ingest_book(load_use_case(USE_CASE), span.days(), run_id):
+            log.info("%s", entry.numbers())
+    return span
+
+
+def _close_preprocess(run_id: str) -> Span:
+    from include.book import close_preprocess_book
+    from include.use_case import load_use_case
+
+    span = span_now()
+    with connected(S3), data_errors_fail():
+        for entry in close_preprocess_book(load_use_case(USE_CASE), span.days(), run_id):
+            log.info("%s", entry.numbers())
+    return span
+
+
+@task(outlets=[RAW])
+def close_ingest_book(*, run_id: str, outlet_events: Any) -> list[str]:
+    """Balance landed = ingested + quarantined + duplicate for every source, and announce the day to the next DAG."""
+    span = _close_ingest(run_id)
+    mark_partitions(outlet_events, RAW, span)
+    return span.partition_keys()
+
+
+@task(task_id="close_ingest_book")
+def close_ingest_book_of_window(*, run_id: str) -> list[str]:
+    """The same without announcing the days: this run itself goes on with them."""
+    return _close_ingest(run_id).partition_keys()
+
+
+@task(outlets=[FEATURES])
+def close_preprocess_book(*, run_id: str, outlet_events: Any) -> list[str]:
+    """Balance subjects against rows of features, and announce the days."""
+    span = _close_preprocess(run_id)
+    mark_partitions(outlet_events, FEATURES, span)
+    return span.partition_keys()
+
+
+@task
+def require_earlier_days() -> None:
+    """Refuse while a day that the windows of these days need is open; of the days themselves too."""
+    from include.book import earlier_days_open
+    from include.use_case import load_use_case
+
+    use_case = load_use_case(USE_CASE)
+    days = span_now().days()
+    with connected(S3):
+        still = {name for day in days for name in earlier_days_open(use_case, day)}
+    if still:
+        raise EarlierDaysOpen(
+            f"not ingested yet, so their facts are missing from the windows: {', '.join(sorted(still))}"
+        )
+
+
+@task
+def choose_window(*, params: dict[str, Any], run_id: str) -> dict[str, str]:
+    """The days to train on: the form's, where it says some, else from the first to the last day with closed labels.
+
+    Kept in the models bucket by the first try of a run, so that the run, cleared and run again, trains on the same.
+    """
+    from include.bundle.store import S3Store
+    from include.locations import MODELS_BUCKET, Models
+    from include.settings import S3Settings
+
+    with connected(S3):
+        store = S3Store(S3Settings.from_environment(), MODELS_BUCKET)
+        key = Models(USE_CASE).search_prefix(run_id) + "window.json"
+        store.put_if_absent(key, json.dumps(_window(params)).encode())
+        window: dict[str, str] = json.loads(store.get(key))
+    log.info("Training on %s to %s", window["from"], window["to"])
+    return window
+
+
+def _window(params: dict[str, Any]) -> dict[str, str]:
+    from include.book import LABELLING
+
+    first, last = params.get("from"), params.get("to")
+    if not (first and last):
+        closed = sorted(_closed(LABELLING))
+        if not closed:
+            raise AirflowSkipException("no day has closed labels yet: there is nothing to train on")
+        first, last = first or closed[0], last or closed[-1]
+    try:
+        span = span_of(None, {"from": first, "to": last})
+    except SpanError as error:
+        raise AirflowFailException(str(error)) from error
+    return {"from": span.first.isoformat(), "to": span.last.isoformat()}
+
+
+@task
+def choose_candidate(*, params: dict[str, Any], triggering_asset_events: Any) -> str:
+    """The model id of the form, else of the newest candidate that started this run."""
+    announced = [event.extra["model_id"] for event in triggering_asset_events[CANDIDATE]]
+    model_id = params.get("model_id") or (announced[-1] if announced else None)
+    if not model_id:
+        raise AirflowFailException("no candidate: trigger this DAG with a model id, or train one")
+    return str(model_id)
+
+
+@task
+def promote(model_id: str, *, run_id: str) -> dict[str, Any]:
+    """Compare, and if the gate lets the candidate pass, write the ledger's next line and broadcast it."""
+    from include import promotion
+    from include.bundle.store import ObjectMissing
+    from include.use_case import load_use_case
+
+    with connected(S3, KAFKA):
+        systems = promotion.Systems.from_environment(USE_CASE)
+        try:
+            outcome = promotion.promote(systems, load_use_case(USE_CASE), model_id, run_id, ACTOR)
+        except ObjectMissing as error:
+            raise AirflowFailException(f"there is no bundle {model_id}: {error}") from error
+    log.info("%s %s", model_id, f"is ledger line {outcome.sequence}" if outcome.promoted else "was refused")
+    for reason in outcome.reasons:
+        log.info("- %s", reason)
+    return {**asdict(outcome), "reasons": list(outcome.reasons)}
+
+
+@task.short_circuit
+def anything_ingested() -> bool:
+    """Skip the rest while no day is ingested: there is nothing to show, and a Spark session is not free."""
+    from include.book import INGEST
+
+    with connected(S3):
+        return bool(_closed(INGEST))
+
+
+def _closed(stage: str) -> set[str]:
+    """The closed days of a stage; none while the first ingest has not made the tables."""
+    from deltalake.exceptions import TableNotFoundError
+
+    from include.book import closed_days
+    from include.use_case import load_use_case
+
+    try:
+        return closed_days(load_use_case(USE_CASE), stage)
+    except TableNotFoundError:
+        return set()
+
+
+@task
+def load_metrics(*, params: dict[str, Any]) -> dict[str, int]:
+    """Merge every metric on the topic, and the ledger, into the Hive tables; a metric is there once, however often."""
+    from include.metrics import load_metrics as load
+
+    if params.get("from"):
+        log.info("Started for the days %s to %s", params["from"], params["to"])
+    with connected(S3, KAFKA):
+        loaded = load(USE_CASE)
+    for table, rows in loaded.inserted.items():
+        log.info("%s: %d new rows", table, rows)
+    if loaded.rejected:
+        log.warning("%d messages were no metrics; the warnings above say where they lie", len(loaded.rejected))
+    return dict(loaded.inserted)
+
+
+@task(outlets=[WAREHOUSE])
+def read_back_metrics() -> dict[str, int]:
+    """Ask HiveServer2, as an analyst would, for everything on the topic, and compare.
+
+    The topic is read again (its identities are too many for XCom); what is new since the task before is loaded too.
+    """
+    from include.metrics import load_metrics as load
+    from include.metrics import read_back
+
+    with connected(S3, KAFKA, HIVE):
+        seen = read_back(USE_CASE, load(USE_CASE))
+    for table, rows in seen.items():
+        log.info("%s: %d rows through HiveServer2", table, rows)
+    return dict(seen)

@@ -1,0 +1,44 @@
+"""Airflow connections become the environment that include.settings reads."""
+
+import pytest
+from airflow.sdk import Connection
+
+from include.settings import HiveSettings, KafkaSettings, MysqlSettings, S3Settings
+from lambda_dl import connections
+from lambda_dl.connections import ConnectionIncomplete, environment_from, url_of
+
+GIVEN = {
+    connections.S3: Connection(
+        conn_id="s3", conn_type="aws", login="key", password="secret", extra='{"endpoint_url": "http://127.0.0.1:1"}'
+    ),
+    connections.KAFKA: Connection(conn_id="k", conn_type="kafka", extra='{"bootstrap.servers": "127.0.0.1:2"}'),
+    connections.MYSQL: Connection(
+        conn_id="m", conn_type="mysql", host="db", port=3, login="batch", password="pw", schema="serving"
+    ),
+    connections.HIVE: Connection(conn_id="h", conn_type="hiveserver2", host="hive", port=4, login="analyst"),
+    connections.METASTORE: Connection(conn_id="ms", conn_type="hive_metastore", host="meta", port=5),
+    connections.RAY: Connection(conn_id="r", conn_type="http", host="ray", port=6, password="token"),
+    connections.PREDICTOR: Connection(conn_id="p", conn_type="http", host="https://p.example", password="other"),
+}
+
+
+def test_every_setting_of_include_is_given() -> None:
+    environment = environment_from(GIVEN)
+    assert S3Settings.from_environment(environment).secret_key == "secret"
+    assert KafkaSettings.from_environment(environment).bootstrap == "127.0.0.1:2"
+    assert MysqlSettings.from_environment(environment).port == 3
+    assert HiveSettings.from_environment(environment).database == "flight_delay"
+    assert environment["METASTORE_URI"] == "thrift://meta:5"
+    assert (environment["RAY_ADDRESS"], environment["RAY_AUTH_TOKEN"]) == ("http://ray:6", "token")
+    assert environment["PREDICTOR_URL"] == "https://p.example"
+
+
+def test_an_incomplete_connection_is_named_and_its_secret_is_not_shown() -> None:
+    half = Connection(conn_id="s3", conn_type="aws", password="secret", extra='{"endpoint_url": "http://x"}')
+    with pytest.raises(ConnectionIncomplete, match="lambda_dl_s3.*S3_ACCESS_KEY") as caught:
+        environment_from({connections.S3: half})
+    assert "secret" not in str(caught.value).replace("S3_SECRET", "")
+
+
+def test_an_address_keeps_its_scheme() -> None:
+    assert url_of(Connection(conn_id="a", conn_type="http", schema="https", host="ray", port=1)) == "https://ray:1"
