@@ -1,0 +1,168 @@
+"""The HTTP paths. Each function says what one path answers; what goes wrong is a ``Problem``.
+
+It knows HTTP and the parts it calls, and no domain: the use case names the path.
+"""
+
+import hmac
+import time
+from collections.abc import Callable
+from functools import wraps
+
+import msgspec
+from flask import Blueprint, Response, current_app, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from speed_service import openapi
+from speed_service.page import render_page
+from speed_service.predictor import Answer, answer
+from speed_service.problems import Problem, from_http_exception
+from speed_service.queries import parse_queries
+from speed_service.service import Service
+from speed_service.telemetry import rfc3339
+
+blueprint = Blueprint("speed_service", __name__)
+_encoder = msgspec.json.Encoder()
+JSON = "application/json"
+
+
+def _service() -> Service:
+    service = current_app.extensions["speed_service"]
+    assert isinstance(service, Service)
+    return service
+
+
+def _json(body: object, status: int = 200) -> Response:
+    return Response(_encoder.encode(body), status, content_type=JSON)
+
+
+def _counted(view: Callable[[str], Response]) -> Callable[[str], Response]:
+    """Time a predict request, and count what is rejected by kind of problem."""
+
+    @wraps(view)
+    def timed(use_case: str) -> Response:
+        telemetry, start = _service().telemetry, time.perf_counter()
+        try:
+            return view(use_case)
+        except HTTPException as error:
+            problem = from_http_exception(error)
+            telemetry.rejected.labels(problem.kind).inc()
+            raise problem from error
+        except Problem as problem:
+            telemetry.rejected.labels(problem.kind).inc()
+            raise
+        finally:
+            telemetry.latency.observe(time.perf_counter() - start)
+
+    return timed
+
+
+@blueprint.post("/v1/<use_case>/predict")
+@_counted
+def predict(use_case: str) -> Response:
+    """Probabilities for one or many subjects, in their order."""
+    service = _service()
+    _check_use_case(service, use_case)
+    _check_token(service)
+    queries = parse_queries(_body(service), service.use_case, service.config.max_subjects)
+    champion = service.champion
+    if champion is None:
+        raise Problem(503, "no-model", "Service Unavailable", service.not_ready()[0], headers=(("Retry-After", "5"),))
+    answered = answer(service.use_case, champion, service.history, queries)
+    _count(service, answered)
+    return _json(answered)
+
+
+def _count(service: Service, answered: Answer) -> None:
+    degraded = sum(prediction.degraded for prediction in answered.predictions)
+    service.telemetry.predictions.labels("true").inc(degraded)
+    service.telemetry.predictions.labels("false").inc(len(answered.predictions) - degraded)
+
+
+@blueprint.get("/v1/<use_case>/model")
+def model(use_case: str) -> Response:
+    """Which model is served, since when, how good it was on its test days, and which tiles it sees."""
+    service = _service()
+    _check_use_case(service, use_case)
+    champion, history = service.champion, service.history
+    if champion is None:
+        raise Problem(503, "no-model", "Service Unavailable", service.not_ready()[0])
+    return _json(
+        {
+            "use_case": service.use_case.name,
+            "model_id": champion.model_id,
+            "sequence": champion.sequence,
+            "promoted_at": champion.promoted_at,
+            "loaded_at": rfc3339(champion.loaded_at),
+            "features_hash": champion.bundle.features_hash,
+            "metrics": champion.bundle.metrics,
+            "tiles": {
+                "version": history.version,
+                "days": sorted(day.isoformat() for day in history.days),
+                "end": None if history.end is None else rfc3339(history.end),
+            },
+            "last_rejection": service.last_rejection or None,
+        }
+    )
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """The process is alive; says nothing about the model."""
+    return _json({"status": "ok", "instance": _service().config.instance})
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """200 when a model and tiles are loaded; 503 with the reasons until then."""
+    service = _service()
+    reasons = service.not_ready()
+    if reasons:
+        raise Problem(503, "not-ready", "Service Unavailable", "; ".join(reasons), headers=(("Retry-After", "5"),))
+    champion = service.champion
+    return _json({"status": "ready", "model_id": None if champion is None else champion.model_id})
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Prometheus' text format."""
+    return Response(_service().telemetry.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@blueprint.get("/openapi.json")
+def openapi_json() -> Response:
+    """The description of these paths, generated from the use case's contract."""
+    service = _service()
+    return _json(openapi.document(service.use_case, service.config.max_subjects))
+
+
+@blueprint.get("/")
+def page() -> Response:
+    """A page for people."""
+    service = _service()
+    return Response(render_page(service, openapi.example_subject(service.use_case)), content_type="text/html")
+
+
+def _check_use_case(service: Service, name: str) -> None:
+    if name != service.use_case.name:
+        detail = f"no use case {name!r} here; this service serves {service.use_case.name!r}"
+        raise Problem(404, "not-found", "Not Found", detail)
+
+
+def _check_token(service: Service) -> None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    # Compared in constant time, as bytes: a header may hold what ASCII does not.
+    given, wanted = token.strip().encode(), service.config.token.encode()
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given, wanted):
+        detail = "send the header 'Authorization: Bearer <PREDICTOR_TOKEN>'"
+        raise Problem(401, "unauthorized", "Unauthorized", detail, headers=(("WWW-Authenticate", "Bearer"),))
+
+
+def _body(service: Service) -> bytes:
+    if request.mimetype != JSON:
+        detail = f"send Content-Type: {JSON}, not {request.mimetype or 'none'}"
+        raise Problem(415, "unsupported-media-type", "Unsupported Media Type", detail)
+    try:
+        return request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        detail = f"the body may have at most {service.config.max_body_bytes} bytes"
+        raise Problem(413, "body-too-large", "Content Too Large", detail) from None

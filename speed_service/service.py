@@ -1,0 +1,69 @@
+"""What one process of the service holds: its settings, its use case, the champion, the tiles and the meters.
+
+The champion and the history are replaced whole by one assignment, so that a request, which reads each of them once,
+never sees half of either and never waits.
+"""
+
+from dataclasses import dataclass
+
+from include.use_case import UseCase
+from speed_service.champion import Champion
+from speed_service.config import ServiceConfig
+from speed_service.history import History
+from speed_service.telemetry import Telemetry
+
+
+@dataclass
+class Service:
+    """The state of one app. Only the watcher threads assign; requests read."""
+
+    config: ServiceConfig
+    use_case: UseCase
+    telemetry: Telemetry
+    history: History
+    champion: Champion | None = None
+    model_reason: str = "the ledger has not been read yet"
+    tiles_reason: str = "the tiles have not been read yet"
+    last_rejection: str = ""
+
+    def swap_champion(self, champion: Champion) -> None:
+        """Serve ``champion`` from the next request on."""
+        self.champion = champion
+        self.model_reason = ""
+        self.last_rejection = ""
+        self.telemetry.swaps.labels("loaded").inc()
+        self.telemetry.model.clear()
+        self.telemetry.model.labels(champion.model_id).set(1)
+        self.telemetry.sequence.set(champion.sequence)
+
+    def swap_history(self, history: History) -> None:
+        """Use ``history`` from the next request on."""
+        self.history = history
+        self.tiles_reason = "" if history.days else "no day of tiles has been published yet"
+        self.telemetry.tile_version.set(history.version)
+        self.telemetry.tile_rows.set(history.rows)
+        if history.end is not None:
+            self.telemetry.tile_end.set(history.end.timestamp())
+
+    def model_rejected(self, why: str) -> None:
+        """A bundle failed its checks; the one at hand, if any, stays."""
+        self.telemetry.swaps.labels("rejected").inc()
+        self.last_rejection = why
+        if self.champion is None:
+            self.model_reason = why
+
+    def model_unreadable(self, why: str) -> None:
+        """The ledger or a bundle could not be read; it is being tried again."""
+        if self.champion is None:
+            self.model_reason = why
+
+    def tiles_unreadable(self, why: str) -> None:
+        """The tiles could not be read; those at hand, if any, stay."""
+        if not self.history.days:
+            self.tiles_reason = why
+
+    def not_ready(self) -> tuple[str, ...]:
+        """Why the service cannot answer well yet; empty when it can."""
+        model = "" if self.champion is not None else self.model_reason or "no model has been promoted yet"
+        tiles = "" if self.history.days else self.tiles_reason
+        return tuple(reason for reason in (model, tiles) if reason)
