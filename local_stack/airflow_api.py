@@ -30,6 +30,7 @@ class AirflowApi:
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         """Call ``/api/v2{path}`` and return the JSON answer; signs in first, and again when the token expired."""
+        self._token = self._token or self._sign_in()
         answer = self._send(method, path, **arguments)
         if answer.status_code == 401:
             self._token = self._sign_in()
@@ -104,8 +105,7 @@ class AirflowApi:
         """The last lines of a task's newest try."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{max(task['try_number'], 1)}"
         content = self.call("GET", path, params={"map_index": task["map_index"]})["content"]
-        texts = [str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content]
-        return "\n".join(texts[-lines:])
+        return "\n".join([text for line in content for text in log_texts(line)][-lines:])
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """One XCom value of a task."""
@@ -123,6 +123,14 @@ class AirflowApi:
         failed = [task for task in self.task_instances(dag_id, run_id) if task["state"] == "failed"]
         tails = [f"--- {task['task_id']}\n{self.log_tail(dag_id, run_id, task)}" for task in failed]
         return f"{dag_id} {run_id} failed\n" + "\n".join(tails)
+
+
+def log_texts(line: Any) -> list[str]:
+    """What one line of a task's log says; an exception's type and value are kept beside it, not in it."""
+    if not isinstance(line, dict):
+        return [str(line)]
+    errors = [f"{e.get('exc_type')}: {e.get('exc_value')}" for e in line.get("error_detail") or ()]
+    return [str(line.get("event", line)), *errors]
 
 
 def poll(seconds: float, every: float = 1.0) -> Iterator[None]:

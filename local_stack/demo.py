@@ -68,7 +68,7 @@ class Demo:
 def feed(demo: Demo) -> None:
     """Write the landing files of the days as upstream systems would, and the reference tables."""
     feeder = f"include.use_cases.{demo.use_case.name}.feeder"
-    span = ["--from", demo.first.isoformat(), "--to", demo.last.isoformat(), "--references"]
+    span = ["--from", demo.first.isoformat(), "--to", demo.last.isoformat(), "--reference"]
     subprocess.run([sys.executable, "-m", feeder, *span], check=True, env={**os.environ, **demo.environment})
 
 
@@ -102,7 +102,9 @@ def known_subject(demo: Demo) -> dict[str, Any]:
     path = Lake(demo.use_case.name).path(f"raw_{demo.use_case.subject_source}", "s3")
     table = DeltaTable(path, storage_options=S3Settings.from_environment(demo.environment).delta_options())
     names = [f.name for f in demo.use_case.subject.fields if f.name != "prediction_time"]
-    rows = table.to_pyarrow_table([("ds", "=", demo.last.isoformat())], columns=names).sort_by(demo.use_case.subject_time)
+    rows = table.to_pyarrow_table([("ds", "=", demo.last.isoformat())], columns=names).sort_by(
+        demo.use_case.subject_time
+    )
     subject: dict[str, Any] = rows.slice(0, 1).to_pylist()[0]
     return {name: f"{v:%Y-%m-%dT%H:%M:%SZ}" if isinstance(v, datetime) else v for name, v in subject.items()}
 
@@ -193,7 +195,9 @@ def summary(demo: Demo, answer: Mapping[str, Any]) -> None:
     recent = query_mysql(demo, "select count(*), min(complete_through) from recent_events")[0]
     console.print(f"MySQL: {recent[0]} recent events, complete through {recent[1]}.")
     prediction = answer["predictions"][0]
-    console.print(f"Prediction: {prediction['probability']:.3f} for {prediction['id']} by model {answer['model_id'][:12]}.")
+    console.print(
+        f"Prediction: {prediction['probability']:.3f} for {prediction['id']} by model {answer['model_id'][:12]}."
+    )
     stages = [(name, f"{seconds:.0f} s") for name, seconds in demo.seconds.items()]
     console.print(table_of("Time", ("stage", "took"), [*stages, ("in all", f"{sum(demo.seconds.values()):.0f} s")]))
     console.print(table_of("Where to look", ("what", "address", "sign in"), addresses(demo.environment)))

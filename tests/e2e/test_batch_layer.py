@@ -58,16 +58,20 @@ def rows(environment: Mapping[str, str], table: str, **equal: str) -> list[dict[
 
 
 def hive_rows(environment: Mapping[str, str], statement: str) -> list[tuple[Any, ...]]:
-    host, port = environment["HIVE_HOST"], int(environment["HIVE_PORT"])
-    with hive.connect(host, port, environment["HIVE_USER"], environment["HIVE_DATABASE"]) as connection:
-        cursor = connection.cursor()
+    connection = hive.connect(
+        host=environment["HIVE_HOST"],
+        port=int(environment["HIVE_PORT"]),
+        username=environment["HIVE_USER"],
+        database=environment["HIVE_DATABASE"],
+    )
+    with connection, connection.cursor() as cursor:
         cursor.execute(statement)
         return list(cursor.fetchall())
 
 
 def test_a_window_of_days_lands_and_is_ingested(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
     feeder = f"include.use_cases.{USE_CASE.name}.feeder"
-    span = ["--from", FIRST.isoformat(), "--to", NIGHTLY.isoformat(), "--references"]
+    span = ["--from", FIRST.isoformat(), "--to", NIGHTLY.isoformat(), "--reference"]
     subprocess.run([sys.executable, "-m", feeder, *span], check=True)
     run(airflow, "ingest_window", {"from": FIRST.isoformat(), "to": LAST.isoformat()})
     book = [row for row in rows(environment, "book", stage="ingest") if row["ds"] <= LAST.isoformat()]

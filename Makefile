@@ -1,0 +1,54 @@
+# `make` alone lists what there is. Everything is installed under .local/ on first use.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down status test test-unit check bench-batch lock
+
+PY := .local/venv/bin/python
+STACK := $(PY) -m local_stack
+# The test stack: its own data, its own ports, the same installed tools
+TEST_PORT_BASE ?= 22200
+BENCH_PORT_BASE ?= 22400
+TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE)
+CHECKED := include plugins/lambda_dl speed_service local_stack
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r t h; do printf '  %-14s %s\n' "$$t" "$$h"; done
+
+install: ## install Python packages, Java and jars under .local/ (done once; goes on where it broke off)
+	@command -v python3 >/dev/null || { echo "lambda-dl: python3 is missing: install Python 3.11 or 3.12, then run the same command again" >&2; exit 1; }
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lambda-dl: $$(python3 --version) is too old: install Python 3.11 or 3.12, then run the same command again" >&2; exit 1; }
+	@python3 -m local_stack.bootstrap
+
+demo: install ## from nothing to a printed prediction by a model trained on real flights
+	@$(STACK) up --all && $(PY) -m local_stack.demo
+
+up: install ## start the core servers (ALL=1: also HiveServer2 and Ray) and wait until they are healthy
+	@$(STACK) up $(if $(ALL),--all)
+
+down: ## stop all servers; the data stays
+	@[ ! -x $(PY) ] || $(STACK) down
+
+status: ## each server with its state, memory, health and address
+	@[ -x $(PY) ] || { echo "lambda-dl: nothing is installed here yet: run make up" >&2; exit 1; }
+	@$(STACK) status
+
+test: test-unit ## all tests: units, then the real servers and one end-to-end run on a stack of their own
+	@export $(TEST_ENV); $(STACK) down && rm -rf .local/test; trap '$(STACK) down' EXIT; \
+	$(STACK) up --all && source .local/test/conf/process.env && $(PY) -m pytest -m "integration or e2e"
+
+test-unit: install ## the tests that need no server
+	@$(PY) -m pytest -m "not integration and not e2e"
+
+check: install ## lint, format and types, without changing anything
+	@.local/venv/bin/ruff check .
+	@.local/venv/bin/ruff format --check .
+	@.local/venv/bin/mypy $(CHECKED)
+
+bench-batch: install ## rows per second of each batch stage, beside DuckDB on the same files
+	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
+	trap '$(STACK) down' EXIT; $(STACK) up --all && source .local/bench/conf/process.env && $(PY) -m tests.bench.batch
+
+lock: install ## resolve requirements.in and the jars again, and pin what comes out
+	@.local/boot/bin/uv pip compile requirements.in --override override.txt --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements.txt
+	@$(PY) -m local_stack.lock_jars

@@ -1,0 +1,54 @@
+"""`python -m local_stack up [--all | NAME ...]`, `down`, `status`: the command line behind the Makefile."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from local_stack.control import down, up
+from local_stack.faults import StackError
+from local_stack.layout import layout_from
+from local_stack.stack import open_stack
+from local_stack.status import render, rows
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="local_stack", description="Real servers as plain processes on this machine.")
+    commands = root.add_subparsers(dest="command", required=True)
+    starting = commands.add_parser("up", help="start the core servers, or those that are named, and wait for health")
+    starting.add_argument("--all", action="store_true", help="also those on demand: HiveServer2 and Ray")
+    starting.add_argument("names", nargs="*", help="only these servers and what they need")
+    commands.add_parser("down", help="stop all; the data stays")
+    commands.add_parser("status", help="each server with its state, memory, address and health")
+    return root
+
+
+def run(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments)
+    stack = open_stack(layout_from())
+    if options.command == "up":
+        up(stack, options.names, options.all)
+    elif options.command == "down":
+        down(stack)
+    else:
+        table = rows(stack)
+        print(render(table))
+        return 1 if any(row.is_broken for row in table) else 0
+    return 0
+
+
+def main() -> int:
+    logging.disable(logging.CRITICAL)  # client libraries log every probe that comes too early
+    try:
+        return run(sys.argv[1:])
+    except StackError as fault:
+        print(f"lambda-dl: {fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lambda-dl: stopped; run the same command again", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,177 @@
+"""up, down: start what is asked for in the order of its needs, independent servers at the same time; stop in reverse.
+
+Knows the graph of servers and the clock; a server's own module knows everything else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from local_stack import supervision
+from local_stack.environment import process_env, render_env, render_exports, stack_env
+from local_stack.faults import StackError
+from local_stack.ports import refuse_taken, remember_base
+from local_stack.secret_store import write_private
+from local_stack.servers.airflow import airflow_servers
+from local_stack.servers.hiveserver2 import hiveserver2
+from local_stack.servers.kafka import kafka
+from local_stack.servers.metastore import metastore
+from local_stack.servers.mysql import mysql
+from local_stack.servers.predictor import predictor
+from local_stack.servers.ray import ray
+from local_stack.servers.s3 import s3
+from local_stack.spark_conf import write_conf
+from local_stack.stack import Server, Stack
+
+PROBE_EVERY_S = 0.25
+LIVES = 3  # a server that died this often while it was starting will not come up
+
+
+def all_servers(stack: Stack) -> tuple[Server, ...]:
+    """Every server of the stack, each after those it needs."""
+    stores = (s3(stack), kafka(stack), mysql(stack), metastore(stack))
+    return (*stores, *airflow_servers(stack), predictor(stack), hiveserver2(stack), ray(stack))
+
+
+def choose(servers: Sequence[Server], names: Sequence[str], everything: bool) -> list[Server]:
+    """The servers asked for with all that they need: the core by default."""
+    by_name = {server.name: server for server in servers}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise StackError(f"no server is called {unknown[0]}", f"choose from {', '.join(by_name)}")
+    wanted = set(names) or {s.name for s in servers if everything or not s.on_demand}
+    for server in reversed(servers):
+        if server.name in wanted:
+            wanted |= set(server.needs)
+    return [server for server in servers if server.name in wanted]
+
+
+@dataclass(frozen=True)
+class Started:
+    """How one start went."""
+
+    server: Server
+    seconds: float
+    note: str
+
+
+def up(stack: Stack, names: Sequence[str] = (), everything: bool = False) -> None:
+    """Bring the servers up and healthy; raise with one line when one is not."""
+    began = time.monotonic()
+    servers = all_servers(stack)
+    chosen = choose(servers, names, everything)
+    states = supervision.process_states(stack)
+    idle = [s for s in chosen if states.get(s.name, ("STOPPED", 0))[0] != "RUNNING"]
+    refuse_taken(stack.ports, [name for s in idle if not _trying(states, s) for name in s.port_names])
+    _write_environment(stack)
+    if supervision.start_supervisor(stack, servers):
+        (stack.layout.run / "started").touch()
+    _start_all(stack, chosen)
+    print(f"{len(chosen)} servers up in {time.monotonic() - began:.1f} s; {stack.layout.env_file} names them all")
+
+
+def _trying(states: dict[str, tuple[str, int]], server: Server) -> bool:
+    return states.get(server.name, ("", 0))[0] in ("STARTING", "BACKOFF")
+
+
+def _write_environment(stack: Stack) -> None:
+    remember_base(stack.layout.state / "port_base", stack.ports.base)
+    write_conf(stack)
+    write_private(stack.layout.env_file, render_env(stack_env(stack)))
+    write_private(stack.layout.conf / "process.env", render_exports(process_env(stack)))
+
+
+def _start_all(stack: Stack, chosen: Sequence[Server]) -> None:
+    """One thread a server; each waits for those that it needs."""
+    running: dict[str, Future[Started]] = {}
+    with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
+        for server in chosen:
+            needed = [running[name] for name in server.needs if name in running]
+            running[server.name] = pool.submit(_start_one, stack, server, needed)
+    faults = [fault for future in running.values() if (fault := future.exception())]
+    own = [fault for fault in faults if not isinstance(fault, NotTriedError)]
+    if own:
+        raise own[0]
+
+
+class NotTriedError(StackError):
+    """A server that was not started since one that it needs is not there."""
+
+
+def _start_one(stack: Stack, server: Server, needed: Iterable[Future[Started]]) -> Started:
+    for future in needed:
+        if future.exception() is not None:
+            raise NotTriedError(f"{server.name} was not started", "see what it needs")
+    began = time.monotonic()
+    try:
+        note = _bring_up(stack, server)
+    except StackError as fault:
+        print(f"  {server.name:18s} FAILED  {fault}\n", end="", flush=True)
+        raise
+    started = Started(server, time.monotonic() - began, note)
+    print(f"  {server.name:18s} {note:8s} {started.seconds:5.1f} s  {server.address}\n", end="", flush=True)
+    return started
+
+
+def _bring_up(stack: Stack, server: Server) -> str:
+    if supervision.process_states(stack).get(server.name, ("", 0))[0] != "RUNNING":
+        server.prepare()
+        supervision.start(stack, server)
+    why = server.pending()
+    if why:
+        return f"pending ({why})"
+    wait_healthy(stack, server)
+    server.settle()
+    return "ready"
+
+
+def wait_healthy(stack: Stack, server: Server) -> None:
+    """Ask until the server answers as it should, or its time is over."""
+    end = time.monotonic() + server.start_limit_s
+    lives: set[int] = set()
+    while (fault := probe_fault(server)) is not None:
+        lives.add(supervision.process_states(stack).get(server.name, ("", 0))[1])
+        if len(lives - {0}) > LIVES:
+            raise StackError(f"{server.name} keeps dying", supervision.explain(stack, server))
+        if time.monotonic() > end:
+            late = f"{server.name} is not healthy after {server.start_limit_s:.0f} s ({fault[:200]})"
+            raise StackError(late, supervision.explain(stack, server))
+        time.sleep(PROBE_EVERY_S)
+
+
+def probe_fault(server: Server) -> str | None:
+    """What is wrong with the server's answer; none when all is well."""
+    try:
+        server.probe()
+    except Exception as fault:  # a probe may fail in any of its client library's ways; all mean "not yet"
+        return f"{type(fault).__name__}: {fault}"
+    return None
+
+
+def down(stack: Stack) -> None:
+    """Stop every server, those that need others first, then the supervisor."""
+    if not supervision.is_running(stack):
+        print("nothing is running")
+        return
+    began = time.monotonic()
+    for wave in stop_waves(all_servers(stack)):
+        with ThreadPoolExecutor(max_workers=len(wave)) as pool:
+            list(pool.map(lambda server: supervision.stop(stack, server.name), wave))
+    supervision.shut_down(stack)
+    print(f"all servers stopped in {time.monotonic() - began:.1f} s; the data stays in {stack.layout.state}")
+
+
+def stop_waves(servers: Sequence[Server]) -> list[list[Server]]:
+    """Servers in the order in which they may stop: what uses a store goes before any store.
+
+    Airflow's tasks use everything, so its four processes go first, whatever their own needs say.
+    """
+    users = [s for s in servers if s.name.startswith("airflow") and s.name != "airflow-api"]
+    services = [s for s in servers if s.name in ("airflow-api", "predictor", "ray", "hiveserver2")]
+    named = {s.name for s in (*users, *services)}
+    stores = [s for s in servers if s.name not in named]
+    above = [s for s in stores if s.needs]
+    return [wave for wave in (users, services, above, [s for s in stores if not s.needs]) if wave]

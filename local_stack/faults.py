@@ -1,0 +1,20 @@
+"""The one kind of error a person sees from this package: a single line that says what to do.
+
+Everything that can go wrong outside our code (missing tool, taken port, full disk, broken download) is raised as
+`StackError`; the command line prints it and exits non-zero. Knows nothing about the servers.
+"""
+
+from __future__ import annotations
+
+
+class StackError(Exception):
+    """A fault that a person can do something about; its text is one line."""
+
+    def __init__(self, what: str, do: str) -> None:
+        super().__init__(f"{_one_line(what)}: {_one_line(do)}")
+        self.what = what
+        self.do = do
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

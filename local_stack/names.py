@@ -1,0 +1,54 @@
+"""The names that the stack creates before anyone uses it: buckets, databases, accounts, topics, pools.
+
+Other parts of the project and clients outside it rely on these; they are the "names that others rely on" of the
+architecture page. Knows no address and no secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+USE_CASE = "flight_delay"
+BUCKETS = ("landing", "lake", "models")
+
+METASTORE_DATABASE = "hive_metastore"
+METASTORE_USER = "metastore"
+SERVING_DATABASE = USE_CASE
+BATCH_USER = "lambda_batch"
+ANALYST_USER = "analyst"
+
+HIVE_DATABASE = USE_CASE
+HIVE_USER = "analyst"
+WAREHOUSE = "s3a://lake/warehouse"
+
+AIRFLOW_USER = "admin"
+S3_REGION = "us-east-1"
+SPARK_MASTER = "local[2]"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A Kafka topic; compacted ones keep the newest value of each key, the others keep everything."""
+
+    name: str
+    compacted: bool = False
+
+
+TOPICS = tuple(
+    Topic(f"{USE_CASE}.{suffix}", compacted=suffix in {"tiles", "models"})
+    for suffix in (
+        *("schedule", "departures", "arrivals", "cancellations", "weather"),
+        *("queries", "predictions", "rejected", "tiles", "models", "metrics", "batch_events"),
+    )
+)
+
+# One slot a pool: one GPU job, one writing driver per group of big tables (Delta on S3 loses commits of a second one).
+POOLS: dict[str, str] = {
+    "train_gpu": "One training at a time on the accelerator",
+    "write_raw": "The one writer of the raw and quarantine tables",
+    "write_features": "The one writer of tiles, features and labels",
+    "write_serving": "The one writer of the MySQL serving tables",
+}
+
+# The shipped facts end with this day; without it the nightly ingest would wait for yesterday.
+LAST_DAY = "2013-12-31"

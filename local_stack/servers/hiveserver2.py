@@ -1,0 +1,47 @@
+"""HiveServer2: Spark's Thrift Server, which reads the lake with keys that cannot write."""
+
+from __future__ import annotations
+
+from local_stack import names
+from local_stack.environment import process_env
+from local_stack.ports import LOOPBACK
+from local_stack.spark_conf import write_conf
+from local_stack.stack import Server, Stack
+
+MAIN = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"
+BATCH_SECRETS = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MYSQL_PASSWORD")
+
+
+def hiveserver2(stack: Stack) -> Server:
+    return Server(
+        name="hiveserver2",
+        address=stack.ports.address("hiveserver2"),
+        port_names=("hiveserver2",),
+        needs=("s3", "metastore"),
+        command=(str(stack.layout.bin / "spark-submit"), "--class", MAIN, "spark-internal"),
+        env=_env(stack),
+        prepare=lambda: write_conf(stack),
+        probe=lambda: _probe(stack),
+        on_demand=True,
+        start_limit_s=300,
+        stop_as_group=True,
+    )
+
+
+def _env(stack: Stack) -> dict[str, str]:
+    """The project's environment without any secret that writes."""
+    allowed = {k: v for k, v in process_env(stack).items() if k not in BATCH_SECRETS}
+    return {**allowed, "SPARK_CONF_DIR": str(stack.layout.conf / "hiveserver2")}
+
+
+def _probe(stack: Stack) -> None:
+    from pyhive import hive
+
+    connection = hive.connect(host=LOOPBACK, port=stack.ports["hiveserver2"], username=names.HIVE_USER)
+    try:
+        cursor = connection.cursor()
+        cursor.execute("select 1")
+        if cursor.fetchone() != (1,):
+            raise ConnectionError("select 1 did not answer 1")
+    finally:
+        connection.close()

@@ -1,0 +1,129 @@
+"""MySQL: MariaDB with one database for the Hive metastore and one that analysts read.
+
+Three accounts beside root: the metastore's, the batch layer's (writes the serving database) and the analysts' (reads
+it). Their passwords are set again on every start, so that the secrets file is always right.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from local_stack import names
+from local_stack.ports import LOOPBACK
+from local_stack.process import run_step
+from local_stack.secret_store import write_private
+from local_stack.stack import Server, Stack
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
+    from pymysql.cursors import Cursor
+
+
+def mysql(stack: Stack) -> Server:
+    return Server(
+        name="mysql",
+        address=stack.ports.address("mysql"),
+        port_names=("mysql",),
+        command=_command(stack),
+        prepare=lambda: _prepare(stack),
+        probe=lambda: _probe(stack),
+        stop_limit_s=60,
+    )
+
+
+def _command(stack: Stack) -> tuple[str, ...]:
+    base = stack.layout.jars / "mariadb-dist"
+    return (
+        str(base / "bin" / "mariadbd"),
+        "--no-defaults",
+        f"--basedir={base}",
+        f"--lc-messages-dir={base / 'share'}",
+        f"--datadir={stack.layout.data / 'mysql'}",
+        f"--port={stack.ports['mysql']}",
+        f"--bind-address={LOOPBACK}",
+        f"--socket={stack.short_state() / 'run' / 'mysql.sock'}",
+        f"--pid-file={stack.layout.run / 'mysql.pid'}",
+        "--skip-name-resolve",
+        f"--init-file={stack.layout.conf / 'accounts.sql'}",
+        "--local-infile=1",
+        "--character-set-server=utf8mb4",
+        "--innodb-buffer-pool-size=128M",
+        "--max-connections=100",
+        *_as_root(),
+    )
+
+
+def _as_root() -> tuple[str, ...]:
+    """MariaDB refuses to run as root unless it is told to."""
+    return ("--user=root",) if os.geteuid() == 0 else ()
+
+
+def _prepare(stack: Stack) -> None:
+    """Create the data folder in one step: what broke off half-way is thrown away."""
+    write_private(stack.layout.conf / "accounts.sql", account_sql(stack.secrets))
+    data = stack.layout.data / "mysql"
+    if data.is_dir():
+        return
+    base = stack.layout.jars / "mariadb-dist"
+    partial = data.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    command = (
+        str(base / "scripts" / "mariadb-install-db"),
+        "--no-defaults",
+        f"--basedir={base}",
+        f"--datadir={partial}",
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+        f"--user={getpass.getuser()}",
+    )
+    run_step("creating the MySQL data folder", command, stack.layout.logs / "mysql-install.log")
+    partial.rename(data)
+
+
+def account_sql(secrets: Mapping[str, str]) -> str:
+    """What the server runs before it takes its first connection: databases, accounts, passwords, rights."""
+    grants = (
+        (names.METASTORE_USER, "mysql_metastore_password", names.METASTORE_DATABASE, "ALL"),
+        (names.BATCH_USER, "mysql_batch_password", names.SERVING_DATABASE, "ALL"),
+        (names.ANALYST_USER, "mysql_analyst_password", names.SERVING_DATABASE, "SELECT"),
+    )
+    lines = [
+        "DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host NOT IN ('localhost', '127.0.0.1'))",
+        "FLUSH PRIVILEGES",
+        f"CREATE DATABASE IF NOT EXISTS {names.METASTORE_DATABASE} CHARACTER SET latin1",
+        f"CREATE DATABASE IF NOT EXISTS {names.SERVING_DATABASE} CHARACTER SET utf8mb4",
+        *_account("root", "localhost", secrets["mysql_root_password"]),
+        *_account("root", LOOPBACK, secrets["mysql_root_password"]),
+        f"GRANT ALL ON *.* TO root@'{LOOPBACK}' WITH GRANT OPTION",
+    ]
+    for user, secret, database, rights in grants:
+        lines += [*_account(user, LOOPBACK, secrets[secret]), f"GRANT {rights} ON {database}.* TO {user}@'{LOOPBACK}'"]
+    return "".join(f"{line};\n" for line in lines)
+
+
+def _account(user: str, host: str, password: str) -> tuple[str, str]:
+    # The generated passwords are URL-safe, so nothing in them needs escaping.
+    return f"CREATE USER IF NOT EXISTS {user}@'{host}'", f"ALTER USER {user}@'{host}' IDENTIFIED BY '{password}'"
+
+
+def connect(stack: Stack, user: str = "root", secret: str = "mysql_root_password") -> Connection[Cursor]:
+    """A connection to the server over TCP."""
+    import pymysql
+
+    return pymysql.connect(
+        host=LOOPBACK,
+        port=stack.ports["mysql"],
+        user=user,
+        password=stack.secrets[secret],
+        connect_timeout=3,
+        autocommit=True,
+    )
+
+
+def _probe(stack: Stack) -> None:
+    with connect(stack) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 1")

@@ -1,0 +1,53 @@
+"""The predictor: the speed service under a real WSGI server, with keys that read and never write."""
+
+from __future__ import annotations
+
+from local_stack.environment import process_env, stack_env
+from local_stack.ports import LOOPBACK
+from local_stack.stack import Server, Stack
+
+APP = "speed_service.wsgi:app"
+NOT_ITS_BUSINESS = (
+    *("AIRFLOW_PASSWORD", "SUPERSET_PASSWORD", "RAY_AUTH_TOKEN", "MYSQL_USER", "MYSQL_PASSWORD"),
+    *("HIVE_S3_ACCESS_KEY", "HIVE_S3_SECRET_KEY"),
+)
+
+
+def predictor(stack: Stack) -> Server:
+    return Server(
+        name="predictor",
+        address=stack.ports.url("predictor"),
+        port_names=("predictor",),
+        needs=("s3", "kafka"),
+        command=_command(stack),
+        env=_env(stack),
+        probe=lambda: _probe(stack),
+        pending=lambda: _missing_app(stack),
+        stop_as_group=True,
+    )
+
+
+def _command(stack: Stack) -> tuple[str, ...]:
+    port = str(stack.ports["predictor"])
+    program = (str(stack.layout.bin / "granian"), "--interface", "wsgi", "--host", LOOPBACK, "--port", port)
+    return (*program, "--workers", "1", "--blocking-threads", "4", APP)
+
+
+def _env(stack: Stack) -> dict[str, str]:
+    """The project's environment with the predictor's own S3 key in the place of the batch layer's."""
+    values = {k: v for k, v in process_env(stack).items() if k not in NOT_ITS_BUSINESS}
+    access, secret = (stack_env(stack)[f"PREDICTOR_S3_{kind}_KEY"] for kind in ("ACCESS", "SECRET"))
+    values |= {"S3_ACCESS_KEY": access, "S3_SECRET_KEY": secret}
+    return {**values, "AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
+
+
+def _missing_app(stack: Stack) -> str:
+    return (
+        "" if (stack.layout.repo / "speed_service" / "wsgi.py").exists() else "speed_service/wsgi.py is not there yet"
+    )
+
+
+def _probe(stack: Stack) -> None:
+    import requests
+
+    requests.get(f"{stack.ports.url('predictor')}/healthz", timeout=5).raise_for_status()

@@ -1,0 +1,84 @@
+"""Spark's deployment on this machine: jars, addresses, who holds the S3 keys. Not what a job computes or how.
+
+Two configuration folders: one for jobs (keys from the environment) and one for HiveServer2 (read-only keys).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from local_stack import names
+from local_stack.ports import LOOPBACK
+from local_stack.secret_store import write_private
+from local_stack.stack import Stack
+
+LOG4J = """rootLogger.level=warn
+rootLogger.appenderRef.console.ref=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.target=SYSTEM_ERR
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d{HH:mm:ss} %p %c{1}: %m%n
+logger.nativeloader.name=org.apache.hadoop.util.NativeCodeLoader
+logger.nativeloader.level=error
+logger.metrics.name=org.apache.hadoop.metrics2
+logger.metrics.level=error
+"""
+
+
+def deployment(stack: Stack) -> dict[str, str]:
+    """The settings that every Spark program on this machine shares."""
+    scratch = stack.layout.data / "spark"
+    return {
+        "spark.master": names.SPARK_MASTER,
+        "spark.driver.extraClassPath": f"{stack.layout.spark_jars}/*",
+        "spark.executor.extraClassPath": f"{stack.layout.spark_jars}/*",
+        "spark.driver.host": LOOPBACK,
+        "spark.driver.bindAddress": LOOPBACK,
+        "spark.ui.enabled": "false",
+        "spark.local.dir": str(scratch),
+        "spark.sql.catalogImplementation": "hive",
+        "spark.sql.warehouse.dir": names.WAREHOUSE,
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.hadoop.hive.metastore.uris": f"thrift://{stack.ports.address('metastore')}",
+        "spark.hadoop.fs.s3a.endpoint": stack.ports.url("s3"),
+        "spark.hadoop.fs.s3a.endpoint.region": names.S3_REGION,
+        "spark.hadoop.fs.s3a.path.style.access": "true",
+        "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
+    }
+
+
+def for_jobs(stack: Stack) -> dict[str, str]:
+    """Jobs take the batch layer's keys from their environment."""
+    provider = "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider"
+    return {**deployment(stack), "spark.hadoop.fs.s3a.aws.credentials.provider": provider}
+
+
+def for_hiveserver2(stack: Stack) -> dict[str, str]:
+    """HiveServer2 holds keys that cannot write, and keeps its answers small in memory."""
+    return {
+        **deployment(stack),
+        "spark.driver.memory": "1g",
+        "spark.hadoop.fs.s3a.access.key": stack.secrets["hive_s3_access_key"],
+        "spark.hadoop.fs.s3a.secret.key": stack.secrets["hive_s3_secret_key"],
+        "spark.hadoop.hive.server2.thrift.port": str(stack.ports["hiveserver2"]),
+        "spark.hadoop.hive.server2.thrift.bind.host": LOOPBACK,
+        "spark.sql.hive.thriftServer.singleSession": "false",
+        "spark.sql.thriftServer.incrementalCollect": "true",
+        "spark.sql.shuffle.partitions": "4",
+    }
+
+
+def render(settings: Mapping[str, str]) -> str:
+    return "".join(f"{name} {value}\n" for name, value in settings.items())
+
+
+def write_conf(stack: Stack) -> None:
+    """Both folders, as they must be for this stack."""
+    (stack.layout.data / "spark").mkdir(mode=0o700, exist_ok=True)
+    for folder, settings in (("spark", for_jobs(stack)), ("hiveserver2", for_hiveserver2(stack))):
+        target = stack.layout.conf / folder
+        target.mkdir(mode=0o700, exist_ok=True)
+        write_private(target / "spark-defaults.conf", render(settings))
+        (target / "log4j2.properties").write_text(LOG4J)

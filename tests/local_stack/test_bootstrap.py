@@ -1,0 +1,97 @@
+"""Installing: what is pinned is checked, and what is missing is one clear line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from local_stack import bootstrap
+from local_stack.faults import StackError
+from local_stack.jars import Jar, ivy_module, read_lock, sha256_of, wrong_files
+from local_stack.layout import REPO_ROOT, Layout
+from local_stack.lock_jars import shipped_modules
+
+PINNED = Jar("kafka", "org.example:thing:1.2", "")
+
+
+def test_every_pinned_jar_has_a_full_sum_and_a_name_of_its_own() -> None:
+    jars = read_lock()
+    assert all(len(jar.sha256) == 64 for jar in jars)
+    assert len({(jar.jar_set, jar.filename) for jar in jars}) == len(jars)
+
+
+def test_a_file_with_other_bytes_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "kafka" / PINNED.filename
+    path.parent.mkdir()
+    path.write_bytes(b"right")
+    jar = Jar("kafka", PINNED.coordinate, sha256_of(path))
+    assert wrong_files([jar], tmp_path) == []
+    path.write_bytes(b"wrong")
+    assert wrong_files([jar], tmp_path) == [jar]
+    path.unlink()
+    assert wrong_files([jar], tmp_path) == [jar]
+
+
+def test_ivy_is_asked_for_exact_files_only() -> None:
+    archive = Jar("metastore", "org.example:big:3:tar.gz:bin", "")
+    module = ivy_module([PINNED, archive])
+    assert module.count('transitive="false"') == 2
+    assert 'm:classifier="bin"' in module
+    assert archive.filename == "big-3-bin.tar.gz"
+
+
+def test_no_address_of_a_registry_is_written_anywhere_in_the_lock() -> None:
+    for path in (REPO_ROOT / "local_stack" / "jars.lock.json", REPO_ROOT / "requirements.txt"):
+        assert "://" not in path.read_text()
+
+
+def test_every_python_package_is_pinned_and_hashed() -> None:
+    text = (REPO_ROOT / "requirements.txt").read_text().replace("\\\n", " ")
+    wanted = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    assert all("==" in line and "--hash=sha256:" in line for line in wanted)
+
+
+def test_what_spark_ships_is_known_without_its_version(tmp_path: Path) -> None:
+    for name in ("commons-io-2.22.0.jar", "spark-sql_2.13-4.2.0.jar"):
+        (tmp_path / name).touch()
+    assert shipped_modules(tmp_path) == {"commons-io", "spark-sql_2.13"}
+
+
+def test_a_full_disk_is_one_line_before_anything_is_downloaded(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match=r"GB free in .* needed: free some space"):
+        bootstrap.check_disk(tmp_path, 1e9)
+
+
+def test_a_python_that_the_lock_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "PYTHON_VERSIONS", ((3, 2),))
+    with pytest.raises(StackError, match=r"install Python 3\.2"):
+        bootstrap.find_python()
+
+
+def test_a_python_without_venv_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(StackError, match=r"install python3\.\d+-venv"):
+        bootstrap._require_venv_module()
+
+
+def test_a_missing_library_names_the_package_that_has_it() -> None:
+    loader = "error while loading shared libraries: libcrypt.so.1: cannot open shared object file"
+    assert bootstrap.library_advice(loader).startswith("install libcrypt1")
+
+
+def test_a_broken_download_leaves_no_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path, tmp_path / ".local")
+    (tmp_path / "requirements.txt").write_text("thing==1\n")
+    layout.python.parent.mkdir(parents=True)
+    layout.python.touch()
+    layout.site_packages.joinpath("pyspark").mkdir(parents=True)
+    monkeypatch.setattr(bootstrap, "make_uv", lambda _: Path("/bin/false"))
+    with pytest.raises(StackError, match="the next run goes on from here"):
+        bootstrap.make_venv(layout)
+    assert not (layout.venv / ".lock-sha256").exists()
+
+
+def test_the_lock_file_is_small() -> None:
+    path = REPO_ROOT / "local_stack" / "jars.lock.json"
+    assert path.stat().st_size < 30_000
+    assert set(json.loads(path.read_text())) == {"kafka", "mariadb", "metastore", "spark"}

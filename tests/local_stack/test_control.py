@@ -1,0 +1,119 @@
+"""What starts with what, what stops before what, and how a fault reads."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from local_stack.control import NotTriedError, all_servers, choose, probe_fault, stop_waves
+from local_stack.faults import StackError
+from local_stack.process import last_words, run_step
+from local_stack.servers.mysql import account_sql
+from local_stack.servers.s3 import identities
+from local_stack.stack import Server, Stack, done_once
+from local_stack.status import HEADINGS, Row, render
+from local_stack.supervision import launch_path, render_conf, write_launcher
+
+
+def names(servers: list[Server]) -> list[str]:
+    return [server.name for server in servers]
+
+
+def test_the_core_leaves_out_what_starts_on_demand(stack: Stack) -> None:
+    chosen = names(choose(all_servers(stack), (), False))
+    assert "hiveserver2" not in chosen
+    assert "ray" not in chosen
+    assert len(chosen) == 9
+
+
+def test_a_named_server_brings_what_it_needs(stack: Stack) -> None:
+    assert names(choose(all_servers(stack), ["hiveserver2"], False)) == ["s3", "mysql", "metastore", "hiveserver2"]
+
+
+def test_an_unknown_server_is_refused_with_the_list(stack: Stack) -> None:
+    with pytest.raises(StackError, match="no server is called mongo: choose from s3, kafka"):
+        choose(all_servers(stack), ["mongo"], False)
+
+
+def test_each_server_is_listed_after_what_it_needs(stack: Stack) -> None:
+    seen: set[str] = set()
+    for server in all_servers(stack):
+        assert set(server.needs) <= seen
+        seen.add(server.name)
+
+
+def test_nothing_stops_before_what_uses_it(stack: Stack) -> None:
+    waves = [names(wave) for wave in stop_waves(all_servers(stack))]
+    order = {name: i for i, wave in enumerate(waves) for name in wave}
+    assert len(order) == len(all_servers(stack))
+    assert all(order[s.name] < order[n] for s in all_servers(stack) for n in s.needs)
+
+
+def test_no_secret_in_commands_or_in_the_supervisors_file(stack: Stack) -> None:
+    servers = all_servers(stack)
+    visible = render_conf(stack, servers) + "".join(itertools.chain.from_iterable(s.command for s in servers))
+    public = {"kafka_cluster_id"}
+    assert not [name for name, value in stack.secrets.items() if name not in public and value in visible]
+
+
+def test_launch_scripts_are_private(stack: Stack) -> None:
+    server = all_servers(stack)[0]
+    write_launcher(stack, server)
+    assert launch_path(stack, server.name).stat().st_mode & 0o077 == 0
+
+
+def test_analysts_read_and_hiveserver2_reads(stack: Stack) -> None:
+    sql = account_sql(stack.secrets)
+    assert "GRANT SELECT ON flight_delay.* TO analyst@" in sql
+    assert sql.count("GRANT ALL ON flight_delay.*") == 1
+    hive = next(i for i in identities(dict(stack.secrets))["identities"] if i["name"] == "hive")
+    assert hive["actions"] == ["Read:lake", "List:lake"]
+
+
+def test_a_fault_is_one_line() -> None:
+    assert str(StackError("two\nlines", "do  this")) == "two lines: do this"
+    assert issubclass(NotTriedError, StackError)
+
+
+def test_a_failed_step_names_its_log_and_its_last_words(tmp_path: Path) -> None:
+    log = tmp_path / "step.log"
+    with pytest.raises(StackError, match=r"doing it failed \(no such thing\): see .*step.log"):
+        run_step("doing it", ("bash", "-c", "echo no such thing; exit 3"), log)
+    assert last_words(tmp_path / "absent.log") == "no log"
+
+
+def test_a_step_that_failed_is_done_again(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise StackError("broken", "again")
+
+    done: list[int] = []
+    with pytest.raises(StackError):
+        done_once(tmp_path / "stamp", "1", fail)
+    for key in ("1", "1", "2"):
+        done_once(tmp_path / "stamp", key, lambda: done.append(1))
+    assert len(done) == 2
+
+
+def test_any_fault_of_a_probe_means_not_yet() -> None:
+    def refuse() -> None:
+        raise ConnectionRefusedError("nobody there")
+
+    assert probe_fault(Server("x", "a", (), refuse)) == "ConnectionRefusedError: nobody there"
+    assert probe_fault(Server("x", "a", (), lambda: None)) is None
+
+
+def test_a_long_state_path_gets_a_short_link_for_sockets(stack: Stack) -> None:
+    short = stack.short_state()
+    assert short.resolve() == stack.layout.state.resolve()
+    assert len(str(short)) <= 40
+    assert stack.short_state() == short
+
+
+def test_the_status_table_shows_each_server_and_the_sum() -> None:
+    row = Row("kafka", "127.0.0.1:21020", "running", 7, 1024, "ok")
+    text = render([row, Row("ray", "http://x", "stopped", 0, 0, "on demand")])
+    assert all(heading in text for heading in HEADINGS)
+    assert "all together 1.0 GiB" in text
+    assert not row.is_broken
+    assert Row("kafka", "", "running", 7, 1, "ConnectionRefusedError").is_broken
+    assert Row("kafka", "", "backoff", 0, 0, "ConnectionRefusedError").is_broken

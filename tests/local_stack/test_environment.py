@@ -1,0 +1,69 @@
+"""stack.env: the names that clients rely on, private, and read alike by a shell and by a simple parser."""
+
+import json
+import shlex
+import stat
+import subprocess
+
+from local_stack.environment import process_env, render_env, render_exports, stack_env
+from local_stack.servers.airflow import airflow_env, connections, pools
+from local_stack.servers.hiveserver2 import BATCH_SECRETS, hiveserver2
+from local_stack.servers.predictor import predictor
+from local_stack.stack import Stack
+
+DESIGN = """AIRFLOW_URL AIRFLOW_USER AIRFLOW_PASSWORD PREDICTOR_URL PREDICTOR_TOKEN S3_ENDPOINT S3_ACCESS_KEY
+S3_SECRET_KEY KAFKA_BOOTSTRAP MYSQL_HOST MYSQL_PORT MYSQL_DATABASE MYSQL_ANALYST_USER MYSQL_ANALYST_PASSWORD HIVE_HOST
+HIVE_PORT HIVE_USER HIVE_DATABASE METASTORE_URI RAY_ADDRESS RAY_AUTH_TOKEN SUPERSET_URL SUPERSET_USER
+SUPERSET_PASSWORD""".split()
+
+
+def test_every_name_of_the_architecture_page_is_there(stack: Stack) -> None:
+    values = stack_env(stack)
+    assert set(DESIGN) <= set(values)
+    assert all(values.values())
+
+
+def test_a_shell_reads_what_was_written(stack: Stack) -> None:
+    values = {**stack_env(stack), "BLANK": "a b", "QUOTE": "it's $HOME"}
+    script = f"set -a\n{render_env(values)}\npython3 -c 'import json, os; print(json.dumps(dict(os.environ)))'"
+    read = json.loads(subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout)
+    assert {name: read[name] for name in values} == values
+
+
+def test_exports_quote_json(stack: Stack) -> None:
+    lines = render_exports(connections(stack)).splitlines()
+    for line in lines:
+        assert json.loads(shlex.split(line)[1].split("=", 1)[1])["conn_type"]
+
+
+def test_secrets_are_private_random_and_kept(stack: Stack) -> None:
+    path = stack.layout.secrets_file
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(set(stack.secrets.values())) == len(stack.secrets)
+    assert min(map(len, stack.secrets.values())) >= 20
+
+
+def test_the_predictor_gets_its_own_key_and_no_batch_secret(stack: Stack) -> None:
+    env = predictor(stack).env
+    assert env["S3_ACCESS_KEY"] == stack.secrets["predictor_s3_access_key"]
+    given = set(env.values())
+    for name in ("s3_secret_key", "mysql_batch_password", "ray_auth_token", "airflow_password"):
+        assert stack.secrets[name] not in given
+
+
+def test_hiveserver2_gets_no_secret_that_writes(stack: Stack) -> None:
+    env = hiveserver2(stack).env
+    assert not set(BATCH_SECRETS) & set(env)
+    assert stack.secrets["s3_secret_key"] not in env.values()
+
+
+def test_airflow_has_every_connection_and_its_secrets_from_the_environment(stack: Stack) -> None:
+    env = airflow_env(stack)
+    wanted = ("S3", "KAFKA", "MYSQL", "HIVE", "METASTORE", "SPARK", "RAY", "PREDICTOR")
+    assert {f"AIRFLOW_CONN_LAMBDA_DL_{name}" for name in wanted} <= set(env)
+    assert env["AIRFLOW__CORE__FERNET_KEY"] == stack.secrets["airflow_fernet_key"]
+    assert set(process_env(stack)) <= set(env)
+
+
+def test_every_pool_has_one_slot() -> None:
+    assert {pool["slots"] for pool in pools().values()} == {1}
