@@ -236,7 +236,7 @@ def read_back(use_case: str, loaded: Loaded, settings: HiveSettings | None = Non
     door = settings or HiveSettings.from_environment(os.environ)
     seen: dict[str, int] = {}
     problems: list[str] = []
-    with hive.connect(door.host, door.port, door.user, use_case) as connection:
+    with hive.connect(host=door.host, port=door.port, username=door.user, database=use_case) as connection:
         for table in (*dict.fromkeys(TABLES.values()), LEDGER):
             wanted = loaded.identities.get(table.name, {})
             if wanted:

@@ -165,7 +165,8 @@ def book_rows(demo: Demo) -> list[tuple[Any, ...]]:
     rows = query_hive(
         demo,
         "select source, sum(landed), sum(ingested), sum(quarantined), sum(duplicate), count(*) from book "
-        f"where stage = 'ingest' and closed and ds between '{demo.first}' and '{demo.last}' group by source order by source",
+        f"where stage = 'ingest' and closed and ds between '{demo.first}' and '{demo.last}' "
+        "group by source order by source",
     )
     for source, landed, ingested, quarantined, duplicate, _ in rows:
         if landed != ingested + quarantined + duplicate:

@@ -15,6 +15,7 @@ from local_stack.jars import LOCK_FILE, run_ivy, sha256_of
 from local_stack.layout import Layout, layout_from
 
 AWS = "2.35.4"
+MARIADB_DRIVER = "org.mariadb.jdbc:mariadb-java-client:2.7.13"
 TRANSITIVE: dict[str, list[str]] = {
     "kafka": ["org.apache.kafka:kafka_2.13:4.3.1", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"],
     "spark": [
@@ -22,6 +23,7 @@ TRANSITIVE: dict[str, list[str]] = {
         *(f"software.amazon.awssdk:{name}:{AWS}" for name in ("s3", "s3-transfer-manager", "sts", "apache-client")),
         "io.delta:delta-spark_4.2_2.13:4.4.0",
         "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0",
+        MARIADB_DRIVER,
     ],
 }
 EXACT: dict[str, list[str]] = {
@@ -29,7 +31,7 @@ EXACT: dict[str, list[str]] = {
     "metastore": [
         "org.apache.hive:hive-standalone-metastore:3.1.3:tar.gz:bin",
         "org.apache.hadoop:hadoop-hdfs-client:3.5.0",
-        "org.mariadb.jdbc:mariadb-java-client:2.7.13",
+        MARIADB_DRIVER,
         "org.slf4j:slf4j-api:1.7.36",
         "commons-io:commons-io:2.11.0",
         "commons-logging:commons-logging:1.2",

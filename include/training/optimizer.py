@@ -1,8 +1,11 @@
-"""AdamW over one flat vector: parameters and gradients are views into it, so a step is a few operations in all.
+"""AdamW over one flat vector, with a running average of the weights; parameters and gradients are views into it.
 
-Small networks spend more on a hundred little kernels than on arithmetic; and ``torch.optim`` imports the compiler
+So a step is a few operations in all. Small networks spend more on a hundred little kernels than on arithmetic; and ``torch.optim`` imports the compiler
 (seconds of start-up per process) with its first optimizer. It knows parameters: not rates over time, nor losses.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +21,12 @@ UNDECAYED = ("bias", "missing")
 class FlatAdamW:
     """Owns the storage of a network's parameters; build it once the network is on its device."""
 
-    def __init__(self, network: nn.Module, weight_decay: float) -> None:
+    def __init__(self, network: nn.Module, weight_decay: float, averaging: float = 0.0) -> None:
+        self.averaging = averaging
         named = list(network.named_parameters())
         self.weights = torch.cat([parameter.detach().flatten() for _, parameter in named])
         self.gradients = torch.zeros_like(self.weights)
+        self.average = self.weights.clone()
         self.first = torch.zeros_like(self.weights)
         self.second = torch.zeros_like(self.weights)
         self.steps = 0
@@ -50,15 +55,31 @@ class FlatAdamW:
             scale = (self.second / (1.0 - SECOND_MOMENT**self.steps)).sqrt_().add_(EPSILON)
             self.weights.addcmul_(self.weights, self.decay, value=-rate)
             self.weights.addcdiv_(self.first, scale, value=-rate / (1.0 - FIRST_MOMENT**self.steps))
+            # Young averages forget faster, or they would remember the weights' random start.
+            memory = min(self.averaging, (1.0 + self.steps) / (10.0 + self.steps))
+            self.average.lerp_(self.weights, 1.0 - memory)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the network has the averaged weights."""
+        own = self.weights.clone()
+        with torch.no_grad():
+            self.weights.copy_(self.average)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                self.weights.copy_(own)
 
     def state(self) -> dict[str, Tensor]:
         """What ``restore`` needs besides the weights."""
-        return {"first": self.first, "second": self.second, "steps": torch.tensor(self.steps)}
+        return {"first": self.first, "second": self.second, "average": self.average, "steps": torch.tensor(self.steps)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from a state; the weights come with the network."""
         self.first.copy_(state["first"])
         self.second.copy_(state["second"])
+        self.average.copy_(state["average"])
         self.steps = int(state["steps"])
 
 

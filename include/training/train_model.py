@@ -192,7 +192,9 @@ def _calibrated(found: SearchResult, encoders: Encoders, validation: Rows) -> Pr
 
 
 def _evaluate(predictor: Predictor, encoders: Encoders, dataset: Dataset, seed: int) -> Evaluation:
-    lightgbm = LightGbm(encoders, dataset.train, dataset.validation, seed, threads=os.cpu_count() or 1)
+    # Half the cores: OpenMP threads that share cores with other servers spin more than they compute.
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    lightgbm = LightGbm(encoders, dataset.train, dataset.validation, seed, threads)
 
     def figures(rows: Rows) -> dict[str, Quality]:
         return {
@@ -299,7 +301,7 @@ def parse(arguments: Sequence[str]) -> Request:
     parser.add_argument("--to", dest="to_day", required=True, type=_day, help="last day, YYYY-MM-DD")
     parser.add_argument("--run-id", required=True, help="identity of the run; the same again goes on from where it was")
     parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=20, help="most epochs of a trial")
+    parser.add_argument("--epochs", type=int, default=12, help="most epochs of a trial")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--test-days", type=int, help="default: the last fifth of the closed days")
     parser.add_argument("--validation-days", type=int, help="default: the seventh before the test days")

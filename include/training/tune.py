@@ -29,7 +29,7 @@ from include.training.progress import ProgressPrinter
 from include.training.trial import TrialSummary
 
 METRIC = "best_log_loss"
-GRACE_EPOCHS = 4
+GRACE_EPOCHS = 3
 REDUCTION = 3
 CHECKPOINT_EVERY = 5
 #: Trials that share one GPU: small networks leave most of it idle.
@@ -37,9 +37,9 @@ TRIALS_PER_GPU = 4
 EXPERIMENT = "tune"
 #: The first trial, so that no search ends below it.
 DEFAULT = {
-    "width": 128,
+    "width": 96,
     "blocks": 2,
-    "dropout": 0.25,
+    "dropout": 0.3,
     "embedding_width": 8,
     "learning_rate": 1e-3,
     "weight_decay": 0.05,
@@ -132,12 +132,12 @@ def begin(
 def search_space() -> dict[str, Any]:
     """What the search varies."""
     return {
-        "width": tune.choice([64, 96, 128, 192]),
-        "blocks": tune.choice([1, 2, 3]),
-        "dropout": tune.uniform(0.1, 0.5),
-        "embedding_width": tune.choice([4, 8, 12]),
-        "learning_rate": tune.loguniform(3e-4, 3e-3),
-        "weight_decay": tune.loguniform(5e-3, 0.5),
+        "width": tune.choice([64, 96, 128]),
+        "blocks": tune.choice([1, 2]),
+        "dropout": tune.uniform(0.2, 0.5),
+        "embedding_width": tune.choice([4, 8]),
+        "learning_rate": tune.loguniform(4e-4, 2e-3),
+        "weight_decay": tune.loguniform(1e-2, 0.3),
         "batch_size": tune.choice([256, 512]),
     }
 

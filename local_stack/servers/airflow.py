@@ -156,7 +156,8 @@ def _http(port: int, token: str) -> dict[str, Any]:
 
 
 def pools() -> dict[str, dict[str, Any]]:
-    """Airflow's pools in the form that its import takes. A deferred task keeps its slot: the GPU works while it waits."""
+    """Airflow's pools in the form that its import takes."""
+    # A deferred task keeps its slot: the GPU works while the task waits.
     return {name: {"slots": 1, "description": text, "include_deferred": True} for name, text in names.POOLS.items()}
 
 

@@ -25,8 +25,8 @@ def test_no_configuration_holds_a_secret() -> None:
 
 
 def test_jars_come_from_the_deployment() -> None:
-    assert submit_arguments("/jars", "local[2]", "1g") == (
-        "--master local[2] --driver-memory 1g --driver-class-path /jars/* pyspark-shell"
+    assert submit_arguments("/jars", "spark://m:7077", "1g") == (
+        "--master spark://m:7077 --driver-memory 1g --driver-class-path /jars/* pyspark-shell"
     )
     assert "class-path" not in submit_arguments(None, "local[2]", "1g")
 

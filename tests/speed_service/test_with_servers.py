@@ -72,17 +72,9 @@ class Stack:
             write_deltalake(path, rows, mode="append", partition_by=["ds"], storage_options=self.s3.delta_options())
 
 
-def read_environment() -> dict[str, str]:
-    path = ROOT / ".local" / "stack.env"
-    if not path.exists():
-        pytest.skip("the embedded stack is not up: make up")
-    lines = [line.strip() for line in path.read_text().splitlines() if "=" in line and not line.startswith("#")]
-    return dict(line.split("=", 1) for line in lines)
-
-
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    environment = read_environment()
+    environment = dict(os.environ)
     use_case = replace(load_use_case("flight_delay"), name=f"test_speed_{uuid.uuid4().hex[:8]}")
     s3, topics = S3Settings.from_environment(environment), Topics(use_case.name)
     admin = AdminClient({"bootstrap.servers": environment["KAFKA_BOOTSTRAP"]})
