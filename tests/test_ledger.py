@@ -75,5 +75,9 @@ def test_one_of_racing_writers_wins_each_line(tmp_path: Path) -> None:
 def test_one_of_sixteen_writers_wins_each_line_on_s3() -> None:
     store = S3Store(S3Settings.from_environment(os.environ), MODELS_BUCKET)
     use_case = f"test-{uuid.uuid4().hex[:12]}"
-    assert race(store, use_case, writers=16, lines=4) == Counter(dict.fromkeys(range(1, 5), 1))
-    assert [entry.sequence for entry in read_ledger(store, use_case)] == [1, 2, 3, 4]
+    try:
+        assert race(store, use_case, writers=16, lines=4) == Counter(dict.fromkeys(range(1, 5), 1))
+        assert [entry.sequence for entry in read_ledger(store, use_case)] == [1, 2, 3, 4]
+    finally:
+        for key in store.keys(f"{use_case}/"):
+            store.client.delete_object(Bucket=MODELS_BUCKET, Key=key)

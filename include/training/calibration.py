@@ -5,7 +5,7 @@ It changes no order, so no AUC. It knows logits and labels only.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+from scipy.optimize import minimize_scalar
 
 LOWEST, HIGHEST = 0.25, 4.0
 

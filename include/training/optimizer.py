@@ -1,7 +1,8 @@
-"""AdamW over one flat vector, with a running average of the weights; parameters and gradients are views into it.
+"""AdamW over one flat vector, with a running average of it; parameters and gradients are views into the vector.
 
-So a step is a few operations in all. Small networks spend more on a hundred little kernels than on arithmetic; and ``torch.optim`` imports the compiler
-(seconds of start-up per process) with its first optimizer. It knows parameters: not rates over time, nor losses.
+So a step is a few operations in all: small networks spend more on a hundred little kernels than on arithmetic. And
+``torch.optim`` imports the compiler (seconds of start-up per process) with its first optimizer. It knows parameters:
+not rates over time, nor losses.
 """
 
 from collections.abc import Iterator

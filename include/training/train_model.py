@@ -162,10 +162,21 @@ def _train(request: Request, systems: Systems, use_case: UseCase) -> dict[str, A
 
 
 def _read(request: Request, systems: Systems, use_case: UseCase) -> Dataset:
-    """The dataset at versions that are pinned by the first attempt of a run, whatever happens between attempts."""
+    """The dataset at the versions that the first attempt of this run could train on, whatever happens in between.
+
+    An attempt that finds too little pins nothing: once more days are closed, the same run can be tried again.
+    """
     key = Models(request.use_case).search_prefix(request.run_id) + "versions.json"
-    systems.models.put_if_absent(key, canonical(pin_versions(systems.tables)))
-    versions: dict[str, int] = json.loads(systems.models.get(key))
+    try:
+        versions: dict[str, int] = json.loads(systems.models.get(key))
+    except ObjectMissing:
+        versions = pin_versions(systems.tables)
+    dataset = _read_at(versions, request, systems, use_case)
+    systems.models.put_if_absent(key, canonical(versions))
+    return dataset
+
+
+def _read_at(versions: Mapping[str, int], request: Request, systems: Systems, use_case: UseCase) -> Dataset:
     window = date.fromisoformat(request.from_day), date.fromisoformat(request.to_day)
     days = closed_days(systems.tables, versions, *window)
     asked = (window[1] - window[0]).days + 1

@@ -19,7 +19,9 @@ from include.use_case import UseCase
 from tests.training.synthetic import FEATURES, days, rows, write_tables
 
 SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES))
-ARGUMENTS = "--use-case shops --from 2020-01-01 --to 2020-01-08 --run-id run-1 --trials 2 --epochs 3".split()
+#: A run id as Airflow makes them: with characters that paths and addresses do not like.
+RUN_ID = "manual__2026-01-02T03:04:05.678901+00:00"
+ARGUMENTS = f"--use-case shops --from 2020-01-01 --to 2020-01-08 --run-id {RUN_ID} --trials 2 --epochs 3".split()
 
 
 @pytest.fixture
@@ -63,3 +65,10 @@ def test_a_window_that_ends_before_it_begins_is_refused(capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         parse("--use-case shops --from 2020-01-08 --to 2020-01-01 --run-id r".split())
     assert "is after" in capsys.readouterr().err
+
+
+def test_a_run_without_enough_days_can_be_tried_again_when_there_are(systems: Systems) -> None:
+    too_short = "--use-case shops --from 2020-01-01 --to 2020-01-02 --run-id early".split()
+    with pytest.raises(DatasetError, match="2 closed days"):
+        train(parse(too_short), systems, SHOPS)
+    assert systems.models.keys("shops/searches/early/") == []
