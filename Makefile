@@ -20,7 +20,7 @@ install: ## install Python packages, Java and jars under .local/ (done once; goe
 	@python3 -m local_stack.bootstrap
 
 demo: install ## from nothing to a printed prediction by a model trained on real flights
-	@$(STACK) up --all && $(PY) -m local_stack.demo
+	@$(STACK) up --all && source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m local_stack.demo
 
 up: install ## start the core servers (ALL=1: also HiveServer2 and Ray) and wait until they are healthy
 	@$(STACK) up $(if $(ALL),--all)
