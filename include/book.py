@@ -202,16 +202,15 @@ def subjects_by_day(use_case: UseCase, days: Sequence[date]) -> Counter[str]:
     """Distinct subjects by the UTC day of their default prediction time, counted from the raw facts."""
     contract = use_case.source(use_case.subject_source)
     announced = [day - timedelta(days=n) for day in days for n in range(contract.announced_days + 1)]
-    columns = [contract.key, use_case.subject_time]
+    columns = [contract.key, use_case.subject_time, "ds"]
     found = lake.dataset(use_case.name, f"raw_{contract.name}", names_of(announced)).to_table(columns=columns)
     lead = timedelta(minutes=use_case.prediction_lead_minutes)
-    wanted = set(names_of(days))
-    ids: dict[str, set[str]] = {}
-    times = zip(found.column(contract.key).to_pylist(), found.column(use_case.subject_time).to_pylist(), strict=True)
-    for subject, moment in times:
-        ds = (moment.astimezone(UTC) - lead).date().isoformat()
-        if ds in wanted:
-            ids.setdefault(ds, set()).add(subject)
+    ids: dict[str, set[str]] = {day.isoformat(): set() for day in days}
+    for subject, moment, available in zip(*(found.column(name).to_pylist() for name in columns), strict=True):
+        day = (moment.astimezone(UTC) - lead).date()
+        in_time = timedelta(0) <= day - date.fromisoformat(available) <= timedelta(days=contract.announced_days)
+        if in_time and day.isoformat() in ids:
+            ids[day.isoformat()].add(subject)
     return Counter({ds: len(found_ids) for ds, found_ids in ids.items()})
 
 

@@ -17,8 +17,10 @@ from include.tiles.spec import Tile, days_of_history
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-#: Raw facts by source -> one row per labelled subject: ``subject_id`` string, ``label`` int (0/1), ``outcome`` string.
-#: The function sees only facts available within the label horizon.
+#: Raw facts by source -> one row per labelled subject: ``label_day`` string, ``subject_id`` string, ``label`` int
+#: (0/1), ``outcome`` string. Many days are labelled at once: every frame has ``label_day``, the subjects their own,
+#: every other fact once for each day whose horizon it was available in. So the function joins on ``label_day`` as well
+#: as on keys, and cannot see a fact from beyond the horizon.
 LabelFunction = Callable[[Mapping[str, "DataFrame"]], "DataFrame"]
 
 

@@ -102,7 +102,7 @@ def known_subject(demo: Demo) -> dict[str, Any]:
     path = Lake(demo.use_case.name).path(f"raw_{demo.use_case.subject_source}", "s3")
     table = DeltaTable(path, storage_options=S3Settings.from_environment(demo.environment).delta_options())
     names = [f.name for f in demo.use_case.subject.fields if f.name != "prediction_time"]
-    rows = table.to_pyarrow_table([("ds", "=", demo.last.isoformat())], columns=names).sort_by(
+    rows = table.to_pyarrow_table(filters=[("ds", "=", demo.last.isoformat())], columns=names).sort_by(
         demo.use_case.subject_time
     )
     subject: dict[str, Any] = rows.slice(0, 1).to_pylist()[0]
@@ -154,7 +154,7 @@ def table_of(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]])
     """A table for the terminal."""
     table = Table(title=title, title_justify="left")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("", "source", "model", "stage", "what") else "right")
+        table.add_column(heading, justify="left" if heading in ("source", "model", "stage") else "right")
     for row in rows:
         table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row))
     return table
@@ -201,22 +201,25 @@ def summary(demo: Demo, answer: Mapping[str, Any]) -> None:
     )
     stages = [(name, f"{seconds:.0f} s") for name, seconds in demo.seconds.items()]
     console.print(table_of("Time", ("stage", "took"), [*stages, ("in all", f"{sum(demo.seconds.values()):.0f} s")]))
-    console.print(table_of("Where to look", ("what", "address", "sign in"), addresses(demo.environment)))
+    console.print("Where to look (passwords and tokens are in " + str(secrets_file(demo.environment)) + ")")
+    for what, address, sign_in in addresses(demo.environment):
+        console.print(f"  {what:<10} {address:<26} {sign_in}")
+
+
+def secrets_file(environment: Mapping[str, str]) -> Path:
+    """The file that holds every endpoint and secret; a terminal's output is too easily shared to print them."""
+    return Path(environment["LAMBDA_DL_STATE"]) / "stack.env"
 
 
 def addresses(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """The doors for people. Passwords stay in the file that holds them: a terminal's output is easily shared."""
-    secrets = Path(environment["LAMBDA_DL_STATE"]) / "stack.env"
+    """The doors for people: what, address, and how to sign in."""
+    mysql_user = environment["MYSQL_ANALYST_USER"]
     return [
-        ("Airflow", environment["AIRFLOW_URL"], f"{environment['AIRFLOW_USER']}, AIRFLOW_PASSWORD in {secrets}"),
-        ("Predictor", environment["PREDICTOR_URL"], f"PREDICTOR_TOKEN in {secrets}"),
-        ("Ray", environment["RAY_ADDRESS"], f"RAY_AUTH_TOKEN in {secrets}"),
-        ("Hive", f"{environment['HIVE_HOST']}:{environment['HIVE_PORT']}", environment["HIVE_USER"]),
-        (
-            "MySQL",
-            f"{environment['MYSQL_HOST']}:{environment['MYSQL_PORT']}",
-            f"{environment['MYSQL_ANALYST_USER']}, MYSQL_ANALYST_PASSWORD in {secrets}",
-        ),
+        ("Airflow", environment["AIRFLOW_URL"], f"{environment['AIRFLOW_USER']}, AIRFLOW_PASSWORD"),
+        ("Predictor", environment["PREDICTOR_URL"], "PREDICTOR_TOKEN, for predictions"),
+        ("Ray", environment["RAY_ADDRESS"], "RAY_AUTH_TOKEN"),
+        ("Hive", f"{environment['HIVE_HOST']}:{environment['HIVE_PORT']}", f"{environment['HIVE_USER']}, no password"),
+        ("MySQL", f"{environment['MYSQL_HOST']}:{environment['MYSQL_PORT']}", f"{mysql_user}, MYSQL_ANALYST_PASSWORD"),
     ]
 
 

@@ -102,8 +102,10 @@ def read_landing(
 ) -> DataFrame:
     """The data rows of landing files, as text, with the file's hash, day (``ds``) and ``repeated``."""
     paths = [LANDING_URL + file.key for file in files]
-    # Keys are names, not patterns: brackets and stars in them stand for themselves.
-    content = spark.read.format("binaryFile").option("__globPaths__", "false").load(paths).select("path", "content")
+    # Keys are names, not patterns: brackets and stars in them stand for themselves. Without the recursive look-up Spark
+    # infers partitions from such paths and then reads their neighbours twice.
+    options = {"__globPaths__": "false", "recursiveFileLookup": "true"}
+    content = spark.read.format("binaryFile").options(**options).load(paths).select("path", "content")
     rows = content.mapInArrow(partial(parse_objects, names=contract.field_names), landed_schema(contract))
     about = spark.createDataFrame(
         [(file.key, file.sha256, file.ds, file.key in repeated) for file in files],

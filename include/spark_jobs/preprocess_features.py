@@ -75,9 +75,15 @@ def write_tiles(spark: SparkSession, use_case: UseCase, days: Sequence[date], ru
 
 
 def subjects_of(facts: DataFrame, use_case: UseCase, days: Sequence[date]) -> DataFrame:
-    """The subjects of some days: raw subject facts with ``prediction_time``, ``ds`` being the day of that."""
-    timed = with_prediction_time(facts, use_case)
-    return of_named_days(timed.withColumn("ds", F.date_format("prediction_time", "yyyy-MM-dd")), days)
+    """The subjects of some days: raw subject facts with ``prediction_time``, ``ds`` being the day of that.
+
+    Only those announced in time: on that day, or no more than the contract's ``announced_days`` before it.
+    """
+    announced_days = use_case.source(use_case.subject_source).announced_days
+    timed = with_prediction_time(facts.withColumnRenamed("ds", "announced"), use_case)
+    dated = of_named_days(timed.withColumn("ds", F.date_format("prediction_time", "yyyy-MM-dd")), days)
+    earliest = F.date_sub("ds", announced_days).cast("string")
+    return dated.where(F.col("announced").between(earliest, F.col("ds"))).drop("announced")
 
 
 def read_references(client: Any, use_case: UseCase) -> dict[str, pa.Table]:
@@ -118,21 +124,34 @@ def write_features(
     log.info("features of %d days written", len(days))
 
 
-def label_rows(spark: SparkSession, use_case: UseCase, day: date) -> DataFrame:
-    """The labels of one day, from facts available until the end of its horizon and no later."""
-    last = day + timedelta(days=use_case.label_horizon_days)
-    facts = {c.name: facts_for(spark, use_case.name, c, day, last) for c in use_case.sources}
-    subject_facts = facts[use_case.subject_source]
-    facts[use_case.subject_source] = subjects_of(subject_facts, use_case, [day])
-    return use_case.labels(facts).withColumn("ds", F.lit(day.isoformat()))
+def for_label_days(facts: DataFrame, contract: Contract, days: Sequence[date], horizon_days: int) -> DataFrame:
+    """Facts once for each of ``days`` (``label_day``) that may see them: available until its horizon ends, no later."""
+    shifts = range(-horizon_days, contract.announced_days + 1)
+    seen_by = F.explode(F.array(*(F.date_add("ds", shift).cast("string") for shift in shifts)))
+    return facts.withColumn("label_day", seen_by).where(F.col("label_day").isin(book.names_of(days)))
+
+
+def label_rows(spark: SparkSession, use_case: UseCase, days: Sequence[date]) -> DataFrame:
+    """The labels of some days, each from facts available until the end of its own horizon."""
+    horizon = use_case.label_horizon_days
+    last = days[-1] + timedelta(days=horizon)
+    raw = {c.name: facts_for(spark, use_case.name, c, days[0], last) for c in use_case.sources}
+    facts = {c.name: for_label_days(raw[c.name], c, days, horizon) for c in use_case.sources}
+    subjects = subjects_of(raw[use_case.subject_source], use_case, days)
+    facts[use_case.subject_source] = subjects.withColumn("label_day", F.col("ds"))
+    return use_case.labels(facts).withColumnRenamed("label_day", "ds")
 
 
 def write_labels(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str) -> None:
     """Close the labels of some days in one commit."""
     if not days:
         return
-    rows = reduce(DataFrame.unionByName, [label_rows(spark, use_case, day) for day in days])
-    clustered = rows.withColumn("run_id", F.lit(run_id)).repartition("ds").sortWithinPartitions("ds", "subject_id")
+    clustered = (
+        label_rows(spark, use_case, days)
+        .withColumn("run_id", F.lit(run_id))
+        .repartition("ds")
+        .sortWithinPartitions("ds", "subject_id")
+    )
     replace_days(clustered, use_case.name, LABELS, days, run_id)
     log.info("labels of %d days closed (%s to %s)", len(days), days[0], days[-1])
 

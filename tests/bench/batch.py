@@ -116,7 +116,7 @@ def training(bench: Bench) -> tuple[float, int]:
     result = bench.airflow.xcom("train_model", run_id, "follow_search")
     load = bench.airflow.trigger("load_metrics")
     bench.airflow.follow("load_metrics", load, 600)
-    trials = table(bench, "training_runs").to_pyarrow_table([("run_id", "=", result["run_id"])]).to_pylist()
+    trials = table(bench, "training_runs").to_pyarrow_table(filters=[("run_id", "=", result["run_id"])]).to_pylist()
     rows = result["rows"]["train"]
     return sum(trial["seconds"] for trial in trials), sum(trial["epochs"] * rows for trial in trials)
 

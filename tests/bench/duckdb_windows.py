@@ -29,7 +29,8 @@ def read_source(connection: duckdb.DuckDBPyConnection, contract: Contract, files
     later = f"greatest({moment(contract.event_time)}, {moment(contract.available_time)})"
     connection.execute(
         f"create table {contract.name} as select *, {later} as moment, "
-        f"epoch(date_trunc('minute', {later}))::bigint // 60 as minute from read_csv('{files}/{contract.name}/*/*.csv.gz', header=true, columns={{{columns}}})"
+        f"epoch(date_trunc('minute', {later}))::bigint // 60 as minute "
+        f"from read_csv('{files}/{contract.name}/*/*.csv.gz', header=true, columns={{{columns}}})"
     )
 
 

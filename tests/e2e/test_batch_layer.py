@@ -53,7 +53,9 @@ def rows(environment: Mapping[str, str], table: str, **equal: str) -> list[dict[
     location = Lake(USE_CASE.name).path(table, "s3")
     options = S3Settings.from_environment(environment).delta_options()
     filters = [(name, "=", value) for name, value in equal.items()] or None
-    found: list[dict[str, Any]] = DeltaTable(location, storage_options=options).to_pyarrow_table(filters).to_pylist()
+    found: list[dict[str, Any]] = (
+        DeltaTable(location, storage_options=options).to_pyarrow_table(filters=filters).to_pylist()
+    )
     return found
 
 

@@ -7,10 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from pyspark.sql import SparkSession
 
+from include import book
+from include.contracts.contract import Contract
 from include.spark_jobs.preprocess_features import (
     EarlierDaysOpen,
     announcements,
     book_shares,
+    for_label_days,
     reference_table,
     refuse_open_days,
     subjects_of,
@@ -41,12 +44,29 @@ def test_tiles_of_earlier_days_are_built_only_when_nobody_has() -> None:
 
 
 def test_a_subject_belongs_to_the_day_of_its_prediction_time(spark: SparkSession) -> None:
-    times = [("a", datetime(2013, 1, 2, 0, 59)), ("b", datetime(2013, 1, 2, 1, 0)), ("c", datetime(2013, 1, 3, 0, 59))]
-    facts = spark.createDataFrame(
-        [(i, t, "x") for i, t in times], f"id string, {USE_CASE.subject_time} timestamp, ds string"
-    )
+    rows = [
+        ("before", datetime(2013, 1, 2, 0, 59), "2013-01-01"),
+        ("first", datetime(2013, 1, 2, 1, 0), "2013-01-01"),
+        ("last", datetime(2013, 1, 3, 0, 59), "2013-01-02"),
+        ("announced too late", datetime(2013, 1, 2, 12), "2013-01-03"),
+        ("announced too early", datetime(2013, 1, 2, 12), "2012-12-31"),
+    ]
+    facts = spark.createDataFrame(rows, f"id string, {USE_CASE.subject_time} timestamp, ds string")
     found = subjects_of(facts, USE_CASE, [date(2013, 1, 2)]).collect()
-    assert {(row["id"], row["ds"]) for row in found} == {("b", "2013-01-02"), ("c", "2013-01-02")}
+    assert {(row["id"], row["ds"]) for row in found} == {("first", "2013-01-02"), ("last", "2013-01-02")}
+
+
+def test_a_label_day_sees_facts_until_its_horizon_ends(spark: SparkSession) -> None:
+    facts = spark.createDataFrame([(f"2013-01-0{n}",) for n in range(1, 6)], "ds string")
+    days = [date(2013, 1, 2), date(2013, 1, 3)]
+    timetable, departures = USE_CASE.source("schedule"), USE_CASE.source("departures")
+
+    def seen(contract: Contract) -> dict[str, list[str]]:
+        found = for_label_days(facts, contract, days, 1).collect()
+        return {day: sorted(r["ds"][-1] for r in found if r["label_day"] == day) for day in book.names_of(days)}
+
+    assert seen(departures) == {"2013-01-02": ["2", "3"], "2013-01-03": ["3", "4"]}
+    assert seen(timetable) == {"2013-01-02": ["1", "2", "3"], "2013-01-03": ["2", "3", "4"]}
 
 
 def test_a_reference_is_text_with_empty_as_null() -> None:

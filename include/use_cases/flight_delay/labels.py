@@ -13,23 +13,28 @@ if TYPE_CHECKING:
 
 
 def labels(facts: Mapping[str, "DataFrame"]) -> "DataFrame":
-    """Return ``subject_id``, ``label`` (0/1) and ``outcome`` of each scheduled flight that has any later fact.
+    """Return ``label_day``, ``subject_id``, ``label`` (0/1) and ``outcome`` of each flight that has any later fact.
 
     ``outcome`` is ``on_time``, ``late``, ``cancelled`` or ``diverted`` (departed, but no arrival within the horizon).
     A flight without any fact has no row: nobody knows what became of it.
     """
     from pyspark.sql import functions as F
 
-    departed = facts["departures"].select("id", F.lit(True).alias("departed"))
-    arrived = facts["arrivals"].select("id", "arrival_delay")
-    cancelled = facts["cancellations"].select("id", F.lit(True).alias("cancelled"))
-    joined = facts["schedule"].select("id").join(departed, "id", "left").join(arrived, "id", "left")
+    keys = ["label_day", "id"]
+    departed = facts["departures"].select(*keys, F.lit(True).alias("departed"))
+    arrived = facts["arrivals"].select(*keys, "arrival_delay")
+    cancelled = facts["cancellations"].select(*keys, F.lit(True).alias("cancelled"))
+    joined = facts["schedule"].select(*keys).join(departed, keys, "left").join(arrived, keys, "left")
     outcome = (
         F.when(F.col("arrival_delay") > LATE_MINUTES, "late")
         .when(F.col("arrival_delay").isNotNull(), "on_time")
         .when(F.col("cancelled"), "cancelled")
         .when(F.col("departed"), "diverted")
     )
-    judged = joined.join(cancelled, "id", "left").select(F.col("id").alias("subject_id"), outcome.alias("outcome"))
+    judged = joined.join(cancelled, keys, "left").select(
+        "label_day", F.col("id").alias("subject_id"), outcome.alias("outcome")
+    )
     known = judged.where(F.col("outcome").isNotNull())
-    return known.select("subject_id", (F.col("outcome") != "on_time").cast("int").alias("label"), "outcome")
+    return known.select(
+        "label_day", "subject_id", (F.col("outcome") != "on_time").cast("int").alias("label"), "outcome"
+    )
