@@ -27,37 +27,29 @@ logger.metrics.level=error
 
 
 def deployment(stack: Stack) -> dict[str, str]:
-    """The settings that every Spark program on this machine shares."""
-    scratch = stack.layout.data / "spark"
+    """What this machine decides for every Spark program; the rest a job's session decides itself."""
     return {
         "spark.master": names.SPARK_MASTER,
         "spark.driver.extraClassPath": f"{stack.layout.spark_jars}/*",
         "spark.executor.extraClassPath": f"{stack.layout.spark_jars}/*",
-        "spark.driver.host": LOOPBACK,
-        "spark.driver.bindAddress": LOOPBACK,
-        "spark.ui.enabled": "false",
-        "spark.local.dir": str(scratch),
-        "spark.sql.catalogImplementation": "hive",
+        "spark.local.dir": str(stack.layout.data / "spark"),
         "spark.sql.warehouse.dir": names.WAREHOUSE,
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-        "spark.hadoop.hive.metastore.uris": f"thrift://{stack.ports.address('metastore')}",
-        "spark.hadoop.fs.s3a.endpoint": stack.ports.url("s3"),
         "spark.hadoop.fs.s3a.endpoint.region": names.S3_REGION,
-        "spark.hadoop.fs.s3a.path.style.access": "true",
-        "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
     }
 
 
 def for_jobs(stack: Stack) -> dict[str, str]:
-    """Jobs take the batch layer's keys from their environment."""
-    provider = "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider"
-    return {**deployment(stack), "spark.hadoop.fs.s3a.aws.credentials.provider": provider}
+    """Jobs of a minute on two cores: the optimising compiler would cost more than it gives."""
+    return {**deployment(stack), "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 
 
 def for_hiveserver2(stack: Stack) -> dict[str, str]:
-    """HiveServer2 holds keys that cannot write, and keeps its answers small in memory."""
+    """A job's session settings, with keys that cannot write, and answers that stay small in memory."""
+    from include.spark_jobs.session import spark_conf
+
+    metastore = f"thrift://{stack.ports.address('metastore')}"
     return {
+        **spark_conf(stack.ports.url("s3"), metastore, names.SPARK_MASTER),
         **deployment(stack),
         "spark.driver.memory": "1g",
         "spark.hadoop.fs.s3a.access.key": stack.secrets["hive_s3_access_key"],
@@ -66,7 +58,6 @@ def for_hiveserver2(stack: Stack) -> dict[str, str]:
         "spark.hadoop.hive.server2.thrift.bind.host": LOOPBACK,
         "spark.sql.hive.thriftServer.singleSession": "false",
         "spark.sql.thriftServer.incrementalCollect": "true",
-        "spark.sql.shuffle.partitions": "4",
     }
 
 
