@@ -28,7 +28,7 @@ class ServiceConfig:
     s3: S3Settings
     kafka: KafkaSettings
     instance: str
-    tile_days: int = 10
+    tile_days: int = 31
     tile_poll_seconds: float = 15.0
     metrics_seconds: float = 60.0
     retry_seconds: float = 2.0

@@ -24,6 +24,7 @@ import numpy as np
 import psutil
 from deltalake import DeltaTable
 
+from include.book import close_ingest_book, close_preprocess_book
 from include.landing import s3_client
 from include.locations import LANDING_BUCKET, Lake
 from include.settings import S3Settings
@@ -75,13 +76,6 @@ def table(bench: Bench, name: str) -> DeltaTable:
     return DeltaTable(Lake(bench.use_case.name).path(name, "s3"), storage_options=options)
 
 
-def close_books(bench: Bench) -> None:
-    """What the DAG does between and after the jobs."""
-    from include.book import close_ingest_book
-
-    close_ingest_book(bench.use_case, list(bench.days), "bench")
-
-
 def download(bench: Bench, folder: Path) -> None:
     """The landing files of the window, for DuckDB."""
     client = s3_client()
@@ -95,7 +89,7 @@ def download(bench: Bench, folder: Path) -> None:
 
 def compare(bench: Bench, windows: Path) -> int:
     """Check that features which are a bare window column equal DuckDB's; returns how many columns were compared."""
-    theirs = duckdb.sql(f"select * from '{windows}' order by subject_id").arrow().read_all()
+    theirs = duckdb.sql(f"select * from '{windows}' order by subject_id").to_arrow_table()
     ours = table(bench, "features").to_pyarrow_table().sort_by("subject_id")
     columns = [name for name in theirs.column_names if name in ours.column_names and name != "subject_id"]
     assert theirs["subject_id"].to_pylist() == ours["subject_id"].to_pylist(), "not the same subjects"
@@ -168,8 +162,9 @@ def measure(bench: Bench, folder: Path) -> list[tuple[str, str]]:
     landed = sum(
         table(bench, f"raw_{source.name}").to_pyarrow_dataset().count_rows() for source in bench.use_case.sources
     )
-    close_books(bench)
+    close_ingest_book(bench.use_case, bench.days, "bench")
     preprocess, _ = timed(lambda: job(bench, "preprocess_features"))
+    close_preprocess_book(bench.use_case, bench.days, "bench")
     subjects = table(bench, "features").to_pyarrow_dataset().count_rows()
     download(bench, folder)
     windows = folder / "windows.parquet"
