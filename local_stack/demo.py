@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pymysql
 from deltalake import DeltaTable
-from pyhive import hive
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +28,7 @@ from include.locations import Lake
 from include.settings import S3Settings
 from include.use_case import UseCase, load_use_case
 from local_stack.airflow_api import AirflowApi, RunFailed, now
+from local_stack.analyst import query_hive, query_mysql
 
 MINUTE = 60.0
 console = Console(highlight=False)
@@ -121,35 +120,6 @@ def predict(demo: Demo) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def query_hive(demo: Demo, statement: str) -> list[tuple[Any, ...]]:
-    """Ask the warehouse through the analysts' door."""
-    environment = demo.environment
-    connection = hive.connect(
-        host=environment["HIVE_HOST"],
-        port=int(environment["HIVE_PORT"]),
-        username=environment["HIVE_USER"],
-        database=environment["HIVE_DATABASE"],
-    )
-    with connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall())
-
-
-def query_mysql(demo: Demo, statement: str) -> list[tuple[Any, ...]]:
-    """Ask the short-term store with the analysts' account."""
-    environment = demo.environment
-    connection = pymysql.connect(
-        host=environment["MYSQL_HOST"],
-        port=int(environment["MYSQL_PORT"]),
-        user=environment["MYSQL_ANALYST_USER"],
-        password=environment["MYSQL_ANALYST_PASSWORD"],
-        database=environment["MYSQL_DATABASE"],
-    )
-    with connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall())
-
-
 def table_of(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """A table for the terminal."""
     table = Table(title=title, title_justify="left")
@@ -163,7 +133,7 @@ def table_of(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]])
 def book_rows(demo: Demo) -> list[tuple[Any, ...]]:
     """The ingest book of the demonstrated days by source, from Hive; raises if a source does not balance."""
     rows = query_hive(
-        demo,
+        demo.environment,
         "select source, sum(landed), sum(ingested), sum(quarantined), sum(duplicate), count(*) from book "
         f"where stage = 'ingest' and closed and ds between '{demo.first}' and '{demo.last}' "
         "group by source order by source",
@@ -177,7 +147,7 @@ def book_rows(demo: Demo) -> list[tuple[Any, ...]]:
 def quality_rows(demo: Demo, run_id: str) -> list[tuple[Any, ...]]:
     """Quality on the test days of the last training run's candidate and its rivals, from Hive."""
     return query_hive(
-        demo,
+        demo.environment,
         "select role, rows, auc, log_loss, calibration_error from model_quality "
         f"where split = 'test' and run_id = '{run_id}' order by log_loss",
     )
@@ -187,13 +157,13 @@ def summary(demo: Demo, answer: Mapping[str, Any]) -> None:
     """Print what went through the layers, as the stores tell it, and where to look."""
     headings = ("source", "landed", "ingested", "quarantined", "duplicate", "days")
     console.print(table_of("Books (Hive)", headings, book_rows(demo)))
-    features = query_hive(demo, "select count(*), count(distinct ds) from features")[0]
+    features = query_hive(demo.environment, "select count(*), count(distinct ds) from features")[0]
     run_id, trials = query_hive(
-        demo, "select run_id, count(*) from training_runs group by run_id order by max(time) desc limit 1"
+        demo.environment, "select run_id, count(*) from training_runs group by run_id order by max(time) desc limit 1"
     )[0]
     console.print(f"Features: {features[0]} rows over {features[1]} days. Trials: {trials} in run {run_id}.")
     console.print(table_of("Test days (Hive)", ("model", "rows", "auc", "log-loss", "ece"), quality_rows(demo, run_id)))
-    recent = query_mysql(demo, "select count(*), min(complete_through) from recent_events")[0]
+    recent = query_mysql(demo.environment, "select count(*), min(complete_through) from recent_events")[0]
     console.print(f"MySQL: {recent[0]} recent events, complete through {recent[1]}.")
     prediction = answer["predictions"][0]
     console.print(

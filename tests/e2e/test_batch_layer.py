@@ -16,12 +16,12 @@ import httpx
 import pymysql
 import pytest
 from deltalake import DeltaTable
-from pyhive import hive
 
 from include.locations import Lake
 from include.settings import S3Settings
 from include.use_case import load_use_case
 from local_stack.airflow_api import AirflowApi, now
+from local_stack.analyst import query_hive, query_mysql
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
@@ -57,18 +57,6 @@ def rows(environment: Mapping[str, str], table: str, **equal: str) -> list[dict[
         DeltaTable(location, storage_options=options).to_pyarrow_table(filters=filters).to_pylist()
     )
     return found
-
-
-def hive_rows(environment: Mapping[str, str], statement: str) -> list[tuple[Any, ...]]:
-    connection = hive.connect(
-        host=environment["HIVE_HOST"],
-        port=int(environment["HIVE_PORT"]),
-        username=environment["HIVE_USER"],
-        database=environment["HIVE_DATABASE"],
-    )
-    with connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall())
 
 
 def test_a_window_of_days_lands_and_is_ingested(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
@@ -124,31 +112,21 @@ def subject(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def test_metrics_reach_hive_exactly_once(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
     run(airflow, "load_metrics")
-    once = hive_rows(environment, "select count(*), count(distinct metric_id) from training_runs")[0]
+    once = query_hive(environment, "select count(*), count(distinct metric_id) from training_runs")[0]
     run(airflow, "load_metrics")
-    twice = hive_rows(environment, "select count(*), count(distinct metric_id) from training_runs")[0]
+    twice = query_hive(environment, "select count(*), count(distinct metric_id) from training_runs")[0]
     assert once == twice
     assert once[0] == once[1] >= 2
-    roles = hive_rows(environment, "select distinct role from model_quality where split = 'test'")
+    roles = query_hive(environment, "select distinct role from model_quality where split = 'test'")
     assert {role for (role,) in roles} >= {"candidate", "base_rate", "lightgbm"}
 
 
 def test_analysts_read_recent_days_from_mysql(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
     run(airflow, "refresh_serving")
-    connection = pymysql.connect(
-        host=environment["MYSQL_HOST"],
-        port=int(environment["MYSQL_PORT"]),
-        user=environment["MYSQL_ANALYST_USER"],
-        password=environment["MYSQL_ANALYST_PASSWORD"],
-        database=environment["MYSQL_DATABASE"],
-    )
-    with connection, connection.cursor() as cursor:
-        cursor.execute("select count(*), count(distinct run_id) from recent_events")
-        events, runs = cursor.fetchone() or (0, 0)
-        cursor.execute("select count(*) from daily_stats")
-        days = (cursor.fetchone() or (0,))[0]
-        with pytest.raises(pymysql.err.OperationalError, match="denied"):
-            cursor.execute("delete from recent_events")
+    events, runs = query_mysql(environment, "select count(*), count(distinct run_id) from recent_events")[0]
+    days = query_mysql(environment, "select count(*) from daily_stats")[0][0]
     assert events > 0
     assert runs == 1
     assert days > 0
+    with pytest.raises(pymysql.err.OperationalError, match="denied"):
+        query_mysql(environment, "delete from recent_events")
