@@ -87,9 +87,24 @@ class Topics:
         return f"{self.use_case}.queries"
 
     @property
+    def prepared_queries(self) -> str:
+        """Queries that Spark has judged and joined with the references, for the speed service."""
+        return f"{self.use_case}.prepared_queries"
+
+    @property
     def predictions(self) -> str:
-        """Answers to queries."""
+        """Answers to queries, with the features they were made from."""
         return f"{self.use_case}.predictions"
+
+    @property
+    def rejected(self) -> str:
+        """Facts and queries that were not taken, each with its reason."""
+        return f"{self.use_case}.rejected"
+
+    @property
+    def tiles(self) -> str:
+        """Open tiles and each source's progress, from the streaming job (compacted)."""
+        return f"{self.use_case}.tiles"
 
     @property
     def models(self) -> str:

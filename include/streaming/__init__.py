@@ -1,0 +1,1 @@
+"""The speed layer's vocabulary: the messages between systems, and the fold that counts each fact once."""
