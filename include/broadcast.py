@@ -7,9 +7,13 @@ what the messages mean (see docs/schemas).
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.settings import KafkaSettings
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
+    from confluent_kafka import Message as Delivered
 
 DELIVERY_TIMEOUT_SECONDS = 30
 
@@ -24,36 +28,58 @@ class BroadcastError(RuntimeError):
     """At least one message did not reach the brokers; the message says how many and why."""
 
 
+class Broadcaster:
+    """An idempotent producer that is kept: for senders of many small batches. Not for use by several threads."""
+
+    def __init__(self, settings: KafkaSettings, timeout_seconds: int = DELIVERY_TIMEOUT_SECONDS) -> None:
+        from confluent_kafka import Producer
+
+        self._timeout = timeout_seconds
+        self._failures: list[str] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": settings.bootstrap,
+                "enable.idempotence": True,
+                "linger.ms": 0,
+                "message.timeout.ms": timeout_seconds * 1000,
+            }
+        )
+
+    def send(self, messages: Iterable[tuple[str, str, bytes]]) -> int:
+        """Send (topic, key, value) in order and wait for the brokers' answers; returns how many.
+
+        Raises ``BroadcastError`` if one was refused or no answer came in time.
+        """
+        self._failures.clear()
+        sent = 0
+        for topic, key, value in messages:
+            self._produce(topic, key, value)
+            sent += 1
+        unanswered = self._producer.flush(self._timeout + 5)
+        if self._failures or unanswered:
+            why = self._failures[0] if self._failures else "no answer in time"
+            lost = len(self._failures) + unanswered
+            raise BroadcastError(f"{lost} of {sent} messages were not delivered: {why}")
+        return sent
+
+    def _produce(self, topic: str, key: str, value: bytes) -> None:
+        try:
+            self._producer.produce(topic, key=key, value=value, on_delivery=self._on_delivery)
+        except BufferError:  # more than the client holds: wait for some to be delivered
+            self._producer.flush(self._timeout)
+            self._producer.produce(topic, key=key, value=value, on_delivery=self._on_delivery)
+
+    def _on_delivery(self, error: "KafkaError | None", _: "Delivered") -> None:
+        if error is not None:
+            self._failures.append(error.str())
+
+
 def broadcast(settings: KafkaSettings, topic: str, messages: Iterable[Message]) -> int:
-    """Send messages in order, idempotently, and wait for the brokers' answers; returns how many.
+    """Send messages to one topic in order, idempotently, and wait for the brokers' answers; returns how many.
 
     Raises ``BroadcastError`` if one was refused or no answer came in time.
     """
-    from confluent_kafka import KafkaError, Producer
-    from confluent_kafka import Message as Delivered
-
-    failures: list[str] = []
-
-    def on_delivery(error: KafkaError | None, _: Delivered) -> None:
-        if error is not None:
-            failures.append(error.str())
-
-    producer = Producer(
-        {
-            "bootstrap.servers": settings.bootstrap,
-            "enable.idempotence": True,
-            "message.timeout.ms": DELIVERY_TIMEOUT_SECONDS * 1000,
-        }
-    )
-    sent = 0
-    for key, value in messages:
-        producer.produce(topic, key=key, value=encode(value), on_delivery=on_delivery)
-        sent += 1
-    unanswered = producer.flush(DELIVERY_TIMEOUT_SECONDS + 5)
-    if failures or unanswered:
-        why = failures[0] if failures else "no answer in time"
-        raise BroadcastError(f"{len(failures) + unanswered} of {sent} messages to {topic} were not delivered: {why}")
-    return sent
+    return Broadcaster(settings).send((topic, key, encode(value)) for key, value in messages)
 
 
 def announcer(settings: KafkaSettings) -> Announce:

@@ -17,6 +17,9 @@ from include.tiles.spec import Tile, days_of_history
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+#: The subject's field that says what may be known; every use case has it.
+PREDICTION_TIME = "prediction_time"
+
 #: Raw facts by source -> one row per labelled subject: ``label_day`` string, ``subject_id`` string, ``label`` int
 #: (0/1), ``outcome`` string. Many days are labelled at once: every frame has ``label_day``, the subjects their own,
 #: every other fact once for each day whose horizon it was available in. So the function joins on ``label_day`` as well
@@ -82,6 +85,14 @@ class UseCase:
     def history_days(self) -> int:
         """How many whole earlier days of tiles the windows of one day need."""
         return days_of_history(self.features.windows)
+
+
+def too_near(use_case: UseCase) -> str:
+    """What is wrong with a prediction time nearer than the minimum lead."""
+    return (
+        f"is later than {use_case.minimum_lead_minutes} minutes before {use_case.subject_time}: "
+        "the outcome could be known by then"
+    )
 
 
 def load_use_case(name: str) -> UseCase:

@@ -23,6 +23,7 @@ from local_stack.servers.mysql import mysql
 from local_stack.servers.predictor import predictor
 from local_stack.servers.ray import ray
 from local_stack.servers.s3 import s3
+from local_stack.servers.stream import stream
 from local_stack.spark_conf import write_conf
 from local_stack.stack import Server, Stack
 
@@ -33,7 +34,7 @@ LIVES = 3  # a server that died this often while it was starting will not come u
 def all_servers(stack: Stack) -> tuple[Server, ...]:
     """Every server of the stack, each after those it needs."""
     stores = (s3(stack), kafka(stack), mysql(stack), metastore(stack))
-    return (*stores, *airflow_servers(stack), predictor(stack), hiveserver2(stack), ray(stack))
+    return (*stores, *airflow_servers(stack), predictor(stack), stream(stack), hiveserver2(stack), ray(stack))
 
 
 def choose(servers: Sequence[Server], names: Sequence[str], everything: bool) -> list[Server]:
@@ -170,7 +171,7 @@ def stop_waves(servers: Sequence[Server]) -> list[list[Server]]:
     Airflow's tasks use everything, so its four processes go first, whatever their own needs say.
     """
     users = [s for s in servers if s.name.startswith("airflow") and s.name != "airflow-api"]
-    services = [s for s in servers if s.name in ("airflow-api", "predictor", "ray", "hiveserver2")]
+    services = [s for s in servers if s.name in ("airflow-api", "predictor", "stream", "ray", "hiveserver2")]
     named = {s.name for s in (*users, *services)}
     stores = [s for s in servers if s.name not in named]
     above = [s for s in stores if s.needs]

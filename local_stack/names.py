@@ -28,17 +28,23 @@ SPARK_MASTER = "local[2]"
 
 @dataclass(frozen=True)
 class Topic:
-    """A Kafka topic; compacted ones keep the newest value of each key, the others keep everything."""
+    """A Kafka topic; compacted ones keep the newest value of each key, the others keep everything.
+
+    With ``days``, what is older goes: the tiles of closed days are in the lake.
+    """
 
     name: str
     compacted: bool = False
+    days: int | None = None
 
 
+#: As many days of tiles as the predictor holds.
+TILE_DAYS = 31
 TOPICS = tuple(
-    Topic(f"{USE_CASE}.{suffix}", compacted=suffix in {"tiles", "models"})
+    Topic(f"{USE_CASE}.{suffix}", suffix in {"tiles", "models"}, TILE_DAYS if suffix == "tiles" else None)
     for suffix in (
         *("schedule", "departures", "arrivals", "cancellations", "weather"),
-        *("queries", "predictions", "rejected", "tiles", "models", "metrics", "batch_events"),
+        *("queries", "prepared_queries", "predictions", "rejected", "tiles", "models", "metrics", "batch_events"),
     )
 )
 
@@ -47,6 +53,7 @@ POOLS: dict[str, str] = {
     "train_gpu": "One training at a time on the accelerator",
     "write_raw": "The one writer of the raw and quarantine tables",
     "write_features": "The one writer of tiles, features and labels",
+    "write_predictions": "The one writer of the log of predictions",
     "write_serving": "The one writer of the MySQL serving tables",
 }
 

@@ -1,7 +1,7 @@
-"""The few object-store operations that bundles, searches and the ledger need: get, conditional put, list.
+"""The few object-store operations that bundles, searches, the ledger and the stream's journal need.
 
-Two implementations of one protocol: any S3 (the real one), and a local directory (for unit tests and offline looks
-into a bundle). It does not know what the objects mean.
+Get, (conditional) put, list, delete. Two implementations of one protocol: any S3, and a local directory (a stream's
+checkpoint on one machine, unit tests, offline looks into a bundle). It does not know what the objects mean.
 """
 
 import os
@@ -43,6 +43,9 @@ class ObjectStore(Protocol):
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys under a prefix, sorted."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens if there is none."""
 
 
 class S3Store:
@@ -90,6 +93,10 @@ class S3Store:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return sorted(entry["Key"] for page in pages for entry in page.get("Contents", []))
 
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens if there is none."""
+        self.client.delete_object(Bucket=self.bucket, Key=key)
+
 
 class DirectoryStore:
     """The same operations on a local folder; atomic through hard links."""
@@ -128,6 +135,10 @@ class DirectoryStore:
         """Return the keys under a prefix, sorted."""
         files = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
         return sorted(key for key in files if key.startswith(prefix) and not Path(key).name.startswith(".staged-"))
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens if there is none."""
+        (self.root / key).unlink(missing_ok=True)
 
     def _stage(self, key: str, data: bytes) -> Path:
         folder = (self.root / key).parent

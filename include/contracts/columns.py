@@ -4,7 +4,7 @@ Column expressions only (no Python worker), so that it also runs where Spark all
 verdicts and words as ``validator``; a test holds the two equal. Session time zone must be UTC.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -17,8 +17,10 @@ from include.contracts.contract import Contract, Field, MomentRule
 TEXT = "text of "
 
 
-def judged(rows: DataFrame, contract: Contract) -> DataFrame:
+def judged(rows: DataFrame, contract: Contract, nested: Mapping[str, Column] | None = None) -> DataFrame:
     """Type and judge ``rows``, whose contract fields are text columns (empty = null); other columns pass through.
+
+    ``nested`` tells, per field, where an object or a list stood in the place of a text (only JSON can carry one).
 
     Adds ``reasons`` (array of texts, empty for a good row), ``available_at`` and ``moment`` (timestamps, UTC).
     A value that cannot be typed becomes null. A field that ``rows`` lacks counts as null.
@@ -33,7 +35,7 @@ def judged(rows: DataFrame, contract: Contract) -> DataFrame:
     values = [typed(field, texts[field.name]).alias(field.name) for field in contract.fields]
     # Two selections, so that Spark parses each text once and not once per rule.
     parsed = rows.select(*values, *carried, *kept)
-    verdicts = F.array(*(reason(field) for field in contract.fields))
+    verdicts = F.array(*(_verdict(field, (nested or {}).get(field.name)) for field in contract.fields))
     judgement = F.filter(verdicts, lambda verdict: verdict.isNotNull())
     fields = [F.col(name) for name in contract.field_names]
     return with_times(parsed.select(*fields, *carried, judgement.alias("reasons")), contract)
@@ -83,6 +85,12 @@ def reason(field: Field) -> Column:
         cases.insert(0, (text.isNull(), F.lit(f"{field.name}: {reasons.REQUIRED}")))
     no_reason = F.lit(None).cast("string")
     return reduce(lambda rest, case: F.when(case[0], case[1]).otherwise(rest), reversed(cases), no_reason)
+
+
+def _verdict(field: Field, nested: Column | None) -> Column:
+    if nested is None:
+        return reason(field)
+    return F.when(nested, F.lit(f"{field.name}: {reasons.NOT_SINGLE}")).otherwise(reason(field))
 
 
 def faults(field: Field) -> list[tuple[Column, str]]:

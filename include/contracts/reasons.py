@@ -9,6 +9,7 @@ QUOTED = 60
 REQUIRED = "required"
 #: Only JSON can carry an object or a list; a landing file cannot.
 NOT_SINGLE = "must be a single value, not an object or a list"
+NOT_OBJECT = "is not a JSON object"
 
 #: Type -> (the text it looks like, what the reason calls it). A string may be any text.
 FORMS: dict[FieldType, tuple[str, str]] = {

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 
 from include.contracts import reasons
@@ -49,14 +50,30 @@ def validate(record: Mapping[str, object], contract: Contract) -> Valid | list[s
 
 
 def text_of(value: object) -> str | None:
-    """The canonical text of a JSON value: null and ``""`` are None, numbers and booleans as JSON writes them."""
+    """The canonical text of a JSON value: null and ``""`` are None, numbers and booleans as Spark writes them."""
     if value is None or value == "":
         return None
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return json.dumps(value, default=str)
+    return double_text(value) if isinstance(value, float) else json.dumps(value, default=str)
+
+
+def double_text(value: float) -> str:
+    """A double as Spark writes it (Java's ``Double.toString``): 1000.0, 1.0E7, 1.0E-4, NaN, Infinity."""
+    if not math.isfinite(value):
+        return json.dumps(value)
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    digits, point = "".join(map(str, digits)).rstrip("0") or "0", len(digits) + int(exponent)
+    minus = "-" if sign else ""
+    if value == 0:
+        return f"{minus}0.0"
+    if -3 < point <= 7:
+        padded = digits.ljust(point, "0") if point > 0 else "0" * (1 - point) + digits
+        whole = max(point, 1)
+        return f"{minus}{padded[:whole]}.{padded[whole:] or '0'}"
+    return f"{minus}{digits[0]}.{digits[1:] or '0'}E{point - 1}"
 
 
 def typed(field: Field, text: str) -> Value:

@@ -1,4 +1,4 @@
-"""The Spark session that every batch job opens: Delta tables, the Hive metastore, S3, UTC.
+"""The Spark sessions that jobs open: for batch Delta tables and the Hive metastore, for streaming Kafka alone; S3, UTC.
 
 It knows how this project configures Spark and how a job dies together with the task that started it. It does not know
 what a job computes. Jars come from the deployment (``SPARK_JARS_DIR``, or spark-defaults); S3 keys come from the
@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -38,17 +38,26 @@ def spark_conf(
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.catalogImplementation": "hive",
         "spark.hadoop.hive.metastore.uris": metastore_uri,
-        "spark.sql.session.timeZone": "UTC",
         "spark.sql.adaptive.enabled": "true",
+        "spark.databricks.delta.snapshotPartitions": "1",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+        **_session_conf(master, shuffle_partitions),
+        **_s3_conf(s3_endpoint),
+        **_delta_defaults(),
+    }
+
+
+def _session_conf(master: str, shuffle_partitions: int) -> dict[str, str]:
+    """What sessions of every kind have in common: UTC, this Python, no page of their own, loopback in local mode."""
+    return {
+        "spark.sql.session.timeZone": "UTC",
+        # Of a field that occurs twice in a message the last value counts, as everywhere else
+        "spark.sql.variant.allowDuplicateKeys": "true",
         "spark.sql.shuffle.partitions": str(shuffle_partitions),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.pyspark.python": sys.executable,
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.databricks.delta.snapshotPartitions": "1",
-        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
-        **_s3_conf(s3_endpoint),
-        **_delta_defaults(),
         **({"spark.driver.host": LOOPBACK, "spark.driver.bindAddress": LOOPBACK} if master.startswith("local") else {}),
     }
 
@@ -70,6 +79,13 @@ def _delta_defaults() -> dict[str, str]:
     prefix = "spark.databricks.delta.properties.defaults."
     return {f"{prefix}{name.removeprefix('delta.')}": value for name, value in DELTA_PROPERTIES.items()}
 
+
+#: Micro-batches of some dozen rows: planning, not computing, is what costs, and an adaptive plan is planned twice.
+STREAM_CONF: Mapping[str, str] = {
+    "spark.sql.catalogImplementation": "in-memory",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.streaming.minBatchesToRetain": "10",
+}
 
 #: Properties of every table: what delta-rs does not implement stays off.
 DELTA_PROPERTIES: Mapping[str, str] = {
@@ -122,6 +138,25 @@ def open_session(job_name: str, environment: Mapping[str, str] = os.environ) -> 
     return spark
 
 
+def open_stream_session(job_name: str, environment: Mapping[str, str] = os.environ) -> SparkSession:
+    """Open the session of a streaming job: Kafka in, Kafka out, no tables; raises ``SettingError``.
+
+    One shuffle partition: a micro-batch is small, and each further one costs milliseconds.
+    """
+    s3 = S3Settings.from_environment(environment)
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    _prepare_plain_python(environment)
+    SparkContext._ensure_initialized()
+    master = str(SparkConf().get("spark.master", "local[*]"))
+    builder = SparkSession.builder.appName(job_name)
+    for name, value in {**_session_conf(master, 1), **_s3_conf(s3.endpoint), **STREAM_CONF}.items():
+        builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    _give_keys(spark, s3)
+    return spark
+
+
 def _give_keys(spark: SparkSession, s3: S3Settings) -> None:
     """Put the S3 keys into the JVM's Hadoop configuration; there they reach executors but no argument list."""
     jsc = spark.sparkContext._jsc
@@ -141,13 +176,13 @@ def job_arguments(argv: Sequence[str] | None, description: str | None) -> argpar
     return parser.parse_args(argv)
 
 
-def start_job(job_name: str) -> SparkSession:
+def start_job(job_name: str, opened: Callable[[str], SparkSession] = open_session) -> SparkSession:
     """What every job's ``main`` does first: logging, the watch on the parent, the session."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stdout)
     logging.getLogger("py4j").setLevel(logging.WARNING)
     watch_parent()
     started = time.monotonic()
-    spark = open_session(job_name)
+    spark = opened(job_name)
     log.info("%s: Spark %s session open after %.1f s", job_name, spark.version, time.monotonic() - started)
     return spark
 

@@ -18,6 +18,8 @@ TITLES = {INVALID: "Unprocessable Content", LATE: "Late fact", CONFLICTING: "Con
 #: How much of a rejected record is kept in its rejection.
 RECORD_CHARACTERS = 1000
 MINUTE_SECONDS = 60
+#: HTTP's status for a well-formed message that says something wrong.
+STATUS = 422
 
 
 class TileUpdate(msgspec.Struct, frozen=True, tag_field="type", tag="tile"):
@@ -92,7 +94,8 @@ _encoder = msgspec.json.Encoder()
 
 def decode_tiles_message(value: bytes) -> TilesMessage:
     """A message of the tiles topic; raises ``msgspec.DecodeError`` (``ValidationError`` is one) if it is none."""
-    return _tiles_decoder.decode(value)
+    message: TilesMessage = _tiles_decoder.decode(value)
+    return message
 
 
 def encode(message: msgspec.Struct) -> bytes:
@@ -108,7 +111,7 @@ def rejection(
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     detail = f"{reasons[0]}{more}" if reasons else TITLES[kind]
     return Rejection(
-        identity, source, PROBLEM_TYPE + kind, TITLES[kind], 422, detail, faults, record[:RECORD_CHARACTERS], time
+        identity, source, PROBLEM_TYPE + kind, TITLES[kind], STATUS, detail, faults, record[:RECORD_CHARACTERS], time
     )
 
 

@@ -4,6 +4,7 @@ All kinds of tile of a source come from one scan and one shuffle. It knows no do
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -16,28 +17,48 @@ from include.tiles.spec import Measure, Tile
 TILE_COLUMNS = ("tile", "key", "minute", "values", "ds")
 
 
-def tile_rows(facts: DataFrame, contract: Contract, tiles: Sequence[Tile]) -> DataFrame:
+@dataclass(frozen=True)
+class TileExpressions:
+    """The columns that make tiles of one source's facts, built once: a stream uses them again in every micro-batch."""
+
+    keyed: tuple[Column, ...]
+    flat: tuple[Column, ...]
+    combined: tuple[Column, ...]
+    rows: tuple[Column, ...]
+
+
+def tile_expressions(contract: Contract, tiles: Sequence[Tile]) -> TileExpressions:
+    """The expressions for some kinds of tile over one source."""
+    measures = distinct_measures(tiles)
+    names = [F.col(name) for name in measures.values()]
+    kinds = F.array(*(F.struct(F.lit(tile.name).alias("tile"), key_text(tile.key).alias("key")) for tile in tiles))
+    order = F.struct("moment", time_column(contract.event_time).alias("event"), F.col(contract.key).alias("id"))
+    return TileExpressions(
+        keyed=(
+            F.explode(kinds),
+            F.date_trunc("MINUTE", F.col("moment")).alias("minute"),
+            order.alias("order"),
+            *(measured(measure).alias(name) for measure, name in measures.items()),
+        ),
+        flat=(F.col("col.tile"), F.col("col.key"), F.col("minute"), F.col("order"), *names),
+        combined=tuple(aggregate(measure, name).alias(name) for measure, name in measures.items()),
+        rows=(
+            F.col("tile"),
+            F.col("key"),
+            F.col("minute"),
+            values_of(tiles, measures).alias("values"),
+            F.date_format("minute", "yyyy-MM-dd").alias("ds"),
+        ),
+    )
+
+
+def tile_rows(facts: DataFrame, expressions: TileExpressions) -> DataFrame:
     """The tiles (``tile, key, minute, values, ds``) of one source's typed facts, which carry ``moment``.
 
     A fact with a null in a tile's key has no tile of that kind. ``minute`` is a timestamp, ``values`` bigints.
     """
-    measures = distinct_measures(tiles)
-    keyed = facts.select(
-        F.explode(
-            F.array(*(F.struct(F.lit(tile.name).alias("tile"), key_text(tile.key).alias("key")) for tile in tiles))
-        ),
-        F.date_trunc("MINUTE", F.col("moment")).alias("minute"),
-        F.struct("moment", time_column(contract.event_time).alias("event"), F.col(contract.key).alias("id")).alias(
-            "order"
-        ),
-        *(measured(measure).alias(name) for measure, name in measures.items()),
-    )
-    flat = keyed.select("col.tile", "col.key", "minute", "order", *measures.values()).where(F.col("key").isNotNull())
-    combined = flat.groupBy("tile", "key", "minute").agg(
-        *(aggregate(measure, name).alias(name) for measure, name in measures.items())
-    )
-    ds = F.date_format("minute", "yyyy-MM-dd").alias("ds")
-    return combined.select("tile", "key", "minute", values_of(tiles, measures).alias("values"), ds)
+    flat = facts.select(*expressions.keyed).select(*expressions.flat).where("key IS NOT NULL")
+    return flat.groupBy("tile", "key", "minute").agg(*expressions.combined).select(*expressions.rows)
 
 
 def build_tiles(facts: Mapping[str, DataFrame], contracts: Iterable[Contract], tiles: Sequence[Tile]) -> DataFrame:
@@ -45,10 +66,15 @@ def build_tiles(facts: Mapping[str, DataFrame], contracts: Iterable[Contract], t
     by_source = {contract.name: contract for contract in contracts}
     frames = []
     for source, frame in facts.items():
-        kinds = [tile for tile in tiles if tile.source == source]
+        kinds = tiles_of(tiles, source)
         if kinds:
-            frames.append(tile_rows(frame, by_source[source], kinds))
+            frames.append(tile_rows(frame, tile_expressions(by_source[source], kinds)))
     return reduce(DataFrame.unionByName, frames)
+
+
+def tiles_of(tiles: Iterable[Tile], source: str) -> list[Tile]:
+    """The kinds of tile over one source."""
+    return [tile for tile in tiles if tile.source == source]
 
 
 def distinct_measures(tiles: Iterable[Tile]) -> dict[Measure, str]:

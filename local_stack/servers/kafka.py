@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from local_stack.names import TOPICS
+from local_stack.names import TOPICS, Topic
 from local_stack.ports import LOOPBACK
 from local_stack.process import run_step
 from local_stack.stack import Server, Stack
 
+DAY_MS = 24 * 60 * 60 * 1000
 JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
 LOG4J = """rootLogger.level=WARN
 rootLogger.appenderRef.console.ref=console
@@ -111,9 +112,18 @@ def _make_topics(stack: Stack) -> None:
             topic.name,
             num_partitions=1,
             replication_factor=1,
-            config={"retention.ms": "-1", "cleanup.policy": "compact" if topic.compacted else "delete"},
+            config=topic_config(topic),
         )
         for topic in wanted
     ]
     for created in admin.create_topics(new).values() if new else ():
         created.result(30)
+
+
+def topic_config(topic: Topic) -> dict[str, str]:
+    """How long a topic keeps what."""
+    retention = "-1" if topic.days is None else str(topic.days * DAY_MS)
+    policies = ["compact"] if topic.compacted else ["delete"]
+    if topic.compacted and topic.days is not None:
+        policies.append("delete")
+    return {"retention.ms": retention, "cleanup.policy": ",".join(policies)}

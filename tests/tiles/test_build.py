@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from include.contracts.columns import with_times
 from include.contracts.contract import Contract, Field, MomentRule
-from include.tiles.build import build_tiles, tile_rows
+from include.tiles.build import build_tiles, tile_expressions, tile_rows
 from include.tiles.spec import Measure, Tile
 
 CONTRACT = Contract(
@@ -119,5 +119,5 @@ def test_one_kind_alone_gives_the_same_tiles(spark: SparkSession) -> None:
     facts = random_facts(200)
     schema = "id string, place string, number bigint, level double, delay bigint, at timestamp"
     frame = with_times(spark.createDataFrame([tuple(fact.values()) for fact in facts], schema), CONTRACT)
-    rows = tile_rows(frame, CONTRACT, [LATEST]).collect()
+    rows = tile_rows(frame, tile_expressions(CONTRACT, [LATEST])).collect()
     assert {(row["key"], row["minute"].astimezone(UTC)): row["values"] for row in rows} == brute_force(facts, LATEST)

@@ -1,0 +1,61 @@
+"""The streaming job: Spark from Kafka to Kafka, its checkpoints in the state folder. On demand, since it never idles.
+
+It is healthy while both of its queries answer: the probe asks Kafka nothing, it reads what the job says of itself.
+"""
+
+from __future__ import annotations
+
+import time
+
+from local_stack import names
+from local_stack.environment import process_env
+from local_stack.spark_conf import write_conf
+from local_stack.stack import Server, Stack
+
+#: One slot for the queries' never-ending task, one for each source topic in a micro-batch; threads, not cores.
+MASTER = "local[8]"
+#: Long-lived: it pays to let the JVM optimise.
+JVM = "-XX:+UseSerialGC"
+ALIVE_SECONDS = 60.0
+
+
+def stream(stack: Stack) -> Server:
+    return Server(
+        name="stream",
+        address=f"{stack.ports.address('kafka')} (topics)",
+        needs=("s3", "kafka"),
+        command=_command(stack),
+        env=_env(stack),
+        prepare=lambda: _prepare(stack),
+        probe=lambda: _probe(stack),
+        on_demand=True,
+        start_limit_s=300,
+        stop_as_group=True,
+    )
+
+
+def _command(stack: Stack) -> tuple[str, ...]:
+    job = stack.layout.repo / "include" / "spark_jobs" / "stream.py"
+    options = ("--master", MASTER, "--driver-memory", "1g", "--driver-java-options", JVM)
+    return (str(stack.layout.bin / "spark-submit"), *options, str(job), "--use-case", names.USE_CASE)
+
+
+def _env(stack: Stack) -> dict[str, str]:
+    return {
+        **process_env(stack),
+        "LAMBDA_DL_CHECKPOINTS": str(stack.layout.data / "stream"),
+        "LAMBDA_DL_DIE_WITH_PARENT": "1",
+    }
+
+
+def _prepare(stack: Stack) -> None:
+    write_conf(stack)
+    (stack.layout.data / "stream").mkdir(mode=0o700, exist_ok=True)
+
+
+def _probe(stack: Stack) -> None:
+    """The job touches a file in its checkpoint folder while both queries are active."""
+    alive = stack.layout.data / "stream" / "alive"
+    started = (stack.layout.run / "stream.sh").stat().st_mtime
+    if not alive.is_file() or alive.stat().st_mtime < max(started, time.time() - ALIVE_SECONDS):
+        raise ConnectionError("the streaming job has not said that its queries run")
