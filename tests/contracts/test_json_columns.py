@@ -23,7 +23,8 @@ MESSAGES = st.tuples(
 ).map(lambda parts: {**parts[2], **parts[0], **parts[1]})
 NO_OBJECTS = ["", " ", "null", "1", '"text"', "[]", "[{}]", "{", "{]", "nope", '{"id": NaN}', '{"id": 1,}', "\x00"]
 AS_WRITTEN = ['{"id": 1e2, "amount": 1.0, "seen_at": "2013-01-01T00:00:00Z"}', '{"id": 100000000000.5, "amount": 1e3}',
-              '{"id": "x", "id": "y", "amount": 3, "seen_at": "2013-01-01T00:00:00Z"}', '{"id": -0, "amount": -0, "level": 1e-7}',
+              '{"id": "x", "id": "y", "amount": 3, "seen_at": "2013-01-01T00:00:00Z"}',
+              '{"id": -0, "amount": -0, "level": 1e-7}',
               '{"id": true, "amount": 12345678901234567890}']  # fmt: skip
 
 
