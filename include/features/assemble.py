@@ -19,7 +19,8 @@ from pyspark.sql import functions as F
 from include.features.columns import ReferenceTable, compute_features, numpy_column
 from include.features.spec import FeatureSet
 from include.tiles.build import key_text
-from include.tiles.kernel import Floats, TileIndex, empty_values, minutes_of
+from include.tiles.kernel import Floats, TileIndex, WindowPlan, empty_values, minutes_of
+from include.tiles.kernel import window_columns as kernel_columns
 from include.tiles.spec import Tile, Window
 from include.use_case import UseCase
 
@@ -41,6 +42,11 @@ class Lookup:
     def columns(self) -> tuple[str, ...]:
         """The columns of all its windows, in order."""
         return tuple(column for window in self.windows for column in window.columns)
+
+    @cached_property
+    def plan(self) -> WindowPlan:
+        """Its windows as the kernel takes them."""
+        return WindowPlan.of(self.windows)
 
     @cached_property
     def empty(self) -> list[float]:
@@ -70,8 +76,12 @@ def feature_rows(
     references: Mapping[str, pa.Table],
     use_case: UseCase,
     buckets: int = DEFAULT_BUCKETS,
+    as_of: str | None = None,
 ) -> DataFrame:
     """One row per subject: ``subject_id, prediction_time``, the features (NaN as null), ``features_hash`` and ``ds``.
+
+    ``as_of`` names a column of the subjects, a map from source to a time (UTC): windows over that source then end
+    there, where it lies before the prediction time (null: the source was not seen at all).
 
     ``subjects`` are typed facts with ``prediction_time``; ``tiles`` must reach back as far as the windows do.
     ``references`` (tables of texts, empty as null, by name) travel to the workers.
@@ -79,7 +89,7 @@ def feature_rows(
     """
     features = use_case.features
     fields = [name for name in use_case.subject.field_names if name != "prediction_time"]
-    queried = subjects.select(*fields, "prediction_time")
+    queried = subjects.select(*fields, "prediction_time", *([as_of] if as_of else []))
     key = use_case.subject.key
     held = {item.name: ReferenceTable.from_arrow(item, references[item.name]) for item in features.references}
 
@@ -96,6 +106,7 @@ def feature_rows(
         finish,
         f"subject_id string, prediction_time timestamp, {columns}",
         buckets,
+        as_of,
     )
     ds = F.date_format("prediction_time", "yyyy-MM-dd")
     return rows.withColumns({"features_hash": F.lit(features.hash()), "ds": ds})
@@ -138,16 +149,17 @@ def _assemble(
     finish: Finish,
     schema: str,
     buckets: int,
+    as_of: str | None = None,
 ) -> DataFrame:
     """Answer the subjects' queries, then let ``finish`` make rows of each bucket of subjects and their columns."""
     lookups = lookups_of(windows)
-    answers = _answers(subjects, tiles, lookups, key, buckets)
+    answers = _answers(subjects, tiles, lookups, key, buckets, as_of)
 
     def combine(left: pa.Table, right: pa.Table) -> pa.Table:
         table = left.drop_columns(["bucket"])
         return finish(table, pivot(table.column(key), right, lookups))
 
-    bucketed = subjects.withColumn("bucket", _bucket(key, buckets))
+    bucketed = (subjects.drop(as_of) if as_of else subjects).withColumn("bucket", _bucket(key, buckets))
     by_subject = answers.withColumn("bucket", _bucket("subject_id", buckets))
     return bucketed.groupBy("bucket").cogroup(by_subject.groupBy("bucket")).applyInArrow(combine, schema)
 
@@ -156,16 +168,22 @@ def _bucket(column: str, buckets: int) -> Column:
     return F.pmod(F.xxhash64(column), F.lit(buckets)).cast("int")
 
 
-def _answers(subjects: DataFrame, tiles: DataFrame, lookups: Sequence[Lookup], key: str, buckets: int) -> DataFrame:
-    """One row per subject and lookup that has a key: the columns of the lookup's windows, null as NaN."""
-    asked = F.array(
-        *(
-            F.struct(
-                F.lit(number).alias("lookup"), F.lit(lookup.tile.name).alias("tile"), key_text(lookup.key).alias("key")
-            )
-            for number, lookup in enumerate(lookups)
-        )
+def _asked(number: int, lookup: Lookup, as_of: str | None) -> Column:
+    """What one lookup asks for: its number, kind of tile, key, and the minute where what was seen ends."""
+    seen = F.element_at(as_of, lookup.tile.source) if as_of else F.col("prediction_time")
+    return F.struct(
+        F.lit(number).alias("lookup"),
+        F.lit(lookup.tile.name).alias("tile"),
+        key_text(lookup.key).alias("key"),
+        F.coalesce(seen, F.timestamp_seconds(F.lit(0))).alias("until"),
     )
+
+
+def _answers(
+    subjects: DataFrame, tiles: DataFrame, lookups: Sequence[Lookup], key: str, buckets: int, as_of: str | None
+) -> DataFrame:
+    """One row per subject and lookup that has a key: the columns of the lookup's windows, null as NaN."""
+    asked = F.array(*(_asked(number, lookup, as_of) for number, lookup in enumerate(lookups)))
     queries = subjects.select(F.col(key).alias("subject_id"), "prediction_time", F.explode(asked).alias("asked"))
     queries = queries.select("subject_id", "prediction_time", "asked.*").where(F.col("key").isNotNull())
     queries = queries.withColumn("bucket", _bucket("key", buckets))
@@ -184,7 +202,7 @@ def answer_queries(queries: pa.Table, tiles: pa.Table, lookups: Sequence[Lookup]
     """Answer the queries of one kind of tile and bucket (columns of ``ANSWER_SCHEMA``)."""
     tables = [ANSWER_TYPE.empty_table()]
     numbers = pc.unique(queries.column("lookup")).to_pylist()
-    index = TileIndex.from_arrow(lookups[numbers[0]].tile, tiles) if numbers else None
+    index = TileIndex.from_arrow((lookups[numbers[0]].tile,), tiles) if numbers else None
     for number in numbers:
         assert index is not None
         asked = queries.filter(pc.equal(queries.column("lookup"), number))
@@ -197,10 +215,10 @@ ANSWER_TYPE = pa.schema([("subject_id", pa.string()), ("lookup", pa.int32()), ("
 
 def _matrix(index: TileIndex, lookup: Lookup, asked: pa.Table) -> Floats:
     """The answers to the queries, shape ``(queries, columns of the lookup)``."""
-    keys = asked.column("key").to_pylist()
-    minutes = minutes_of(numpy_column(asked.column("prediction_time")))
-    columns = [column for window in lookup.windows for column in index.lookup(window, keys, minutes).values()]
-    return np.column_stack(columns)
+    keys = {lookup.key: asked.column("key").to_pylist()}
+    minutes, until = (minutes_of(numpy_column(asked.column(name))) for name in ("prediction_time", "until"))
+    columns = kernel_columns((index,), lookup.plan, keys, minutes, {lookup.tile.source: until})
+    return np.column_stack([columns[name] for name in lookup.columns])
 
 
 def _answer_table(asked: pa.Table, number: int, matrix: Floats) -> pa.Table:

@@ -10,11 +10,13 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from include.tiles.kernel import WindowPlan
 from include.tiles.spec import Window
 
 Columns = Mapping[str, NDArray[Any]]
@@ -57,6 +59,11 @@ class FeatureSet:
     windows: tuple[Window, ...]
     references: tuple[Reference, ...]
     function: FeatureFunction
+
+    @cached_property
+    def plan(self) -> WindowPlan:
+        """The windows as the kernel takes them."""
+        return WindowPlan.of(self.windows)
 
     @property
     def numeric(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from include.features.assemble import feature_rows, lookups_of, pivot, window_co
 from include.features.columns import ReferenceTable, compute_features, key_texts, numpy_column
 from include.features.spec import FeatureSet, Reference
 from include.tiles.build import build_tiles
-from include.tiles.kernel import Floats, TileIndex, build_indexes, minutes_of
+from include.tiles.kernel import Floats, TileIndex, minutes_of
 from include.tiles.kernel import window_columns as kernel_columns
 from include.tiles.spec import Measure, Tile, Window
 from include.use_case import load_use_case
@@ -82,10 +82,11 @@ def subjects_fields() -> list[str]:
     return list(USE_CASE.subject.field_names)
 
 
-def windows_of(indexes: dict[str, TileIndex], subjects: pa.Table) -> dict[str, Floats]:
+def windows_of(index: TileIndex, subjects: pa.Table) -> dict[str, Floats]:
     """The windows of ``subjects`` straight from the kernel."""
     keys = {window.key: key_texts(subjects, window.key) for window in FEATURES.windows}
-    return kernel_columns(indexes, FEATURES.windows, keys, minutes_of(numpy_column(subjects.column("prediction_time"))))
+    minutes = minutes_of(numpy_column(subjects.column("prediction_time")))
+    return kernel_columns([index], FEATURES.plan, keys, minutes)
 
 
 def equal(left: Any, right: Any) -> bool:
@@ -100,12 +101,12 @@ def test_batch_equals_one_query_at_a_time(world: World) -> None:
         for row in feature_rows(world.subjects, world.tiles, world.references, USE_CASE).collect()
     }
     assert len(batch) == world.subject_rows.num_rows > 1000
-    indexes = build_indexes(USE_CASE.tiles, world.tile_rows)
+    index = TileIndex.from_arrow(USE_CASE.tiles, world.tile_rows)
     references = {r.name: ReferenceTable.from_arrow(r, world.references[r.name]) for r in FEATURES.references}
     seen: dict[str, set[Any]] = {feature.name: set() for feature in FEATURES.features}
     for number in range(0, world.subject_rows.num_rows, 7):
         one = world.subject_rows.slice(number, 1)
-        computed = compute_features(one, windows_of(indexes, one), references, FEATURES)
+        computed = compute_features(one, windows_of(index, one), references, FEATURES)
         row = batch[one.column("id")[0].as_py()]
         for name, values in computed.items():
             assert equal(row[name], values[0]), (row["subject_id"], name, row[name], values[0])
@@ -115,10 +116,33 @@ def test_batch_equals_one_query_at_a_time(world: World) -> None:
     assert {row["features_hash"] for row in batch.values()} == {FEATURES.hash()}
 
 
-def test_many_rows_equal_one_row(world: World) -> None:
-    indexes = build_indexes(USE_CASE.tiles, world.tile_rows)
+def test_windows_end_where_a_source_was_last_seen(world: World) -> None:
+    cut = F.create_map(
+        F.lit("departures"), F.col("prediction_time") - F.expr("INTERVAL 30 MINUTE"), F.lit("weather"), F.lit(None),
+        *(x for s in ("schedule", "arrivals", "cancellations") for x in (F.lit(s), F.col("prediction_time"))),
+    )  # fmt: skip
+    few = world.subjects.orderBy("id").limit(60).withColumn("seen", cut)
+    rows = {
+        r["subject_id"]: r for r in feature_rows(few, world.tiles, world.references, USE_CASE, as_of="seen").collect()
+    }
+    index = TileIndex.from_arrow(USE_CASE.tiles, world.tile_rows)
     references = {r.name: ReferenceTable.from_arrow(r, world.references[r.name]) for r in FEATURES.references}
-    windows = windows_of(indexes, world.subject_rows)
+    chosen = world.subject_rows.filter(pc.is_in(world.subject_rows["id"], pa.array(list(rows))))
+    keys = {window.key: key_texts(chosen, window.key) for window in FEATURES.windows}
+    minutes = minutes_of(numpy_column(chosen.column("prediction_time")))
+    until = {c.name: minutes for c in USE_CASE.sources} | {"departures": minutes - 30, "weather": minutes * 0}
+    computed = compute_features(
+        chosen, kernel_columns([index], FEATURES.plan, keys, minutes, until), references, FEATURES
+    )
+    for number, subject_id in enumerate(chosen.column("id").to_pylist()):
+        assert all(equal(rows[subject_id][name], values[number]) for name, values in computed.items())
+    assert all(row["weather_age"] is None for row in rows.values())
+
+
+def test_many_rows_equal_one_row(world: World) -> None:
+    index = TileIndex.from_arrow(USE_CASE.tiles, world.tile_rows)
+    references = {r.name: ReferenceTable.from_arrow(r, world.references[r.name]) for r in FEATURES.references}
+    windows = windows_of(index, world.subject_rows)
     many = compute_features(world.subject_rows, windows, references, FEATURES)
     for number in range(0, world.subject_rows.num_rows, 11):
         alone = {name: values[number : number + 1] for name, values in windows.items()}
@@ -129,7 +153,7 @@ def test_many_rows_equal_one_row(world: World) -> None:
 def test_window_columns_are_the_kernels_as_integers(world: World) -> None:
     windows = [window for window in FEATURES.windows if window.name in ("origin_departed_3h", "tailnum_arrived_24h")]
     rows = window_columns(world.subjects, world.tiles, windows, USE_CASE.subject.key, buckets=3).toArrow()
-    expected = windows_of(build_indexes(USE_CASE.tiles, world.tile_rows), world.subject_rows)
+    expected = windows_of(TileIndex.from_arrow(USE_CASE.tiles, world.tile_rows), world.subject_rows)
     at = pc.index_in(world.subject_rows.column("id"), value_set=rows.column("subject_id").combine_chunks())
     for name in (column for window in windows for column in window.columns):
         assert rows.schema.field(name).type == pa.int64()
