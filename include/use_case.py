@@ -5,8 +5,9 @@ Everything else in the project works on a ``UseCase`` and knows no domain. A use
 """
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The subject's field that says what may be known; every use case has it.
 PREDICTION_TIME = "prediction_time"
+#: The environment variable with a deployment's own first day of facts, YYYY-MM-DD.
+HISTORY_START = "LAMBDA_DL_HISTORY_START"
 
 #: Raw facts by source -> one row per labelled subject: ``label_day`` string, ``subject_id`` string, ``label`` int
 #: (0/1), ``outcome`` string. Many days are labelled at once: every frame has ``label_day``, the subjects their own,
@@ -95,8 +98,11 @@ def too_near(use_case: UseCase) -> str:
     )
 
 
-def load_use_case(name: str) -> UseCase:
-    """Import ``include.use_cases.<name>`` and return its ``USE_CASE``; raises ``ValueError`` if there is none."""
+def load_use_case(name: str, environment: Mapping[str, str] = os.environ) -> UseCase:
+    """Import ``include.use_cases.<name>`` and return its ``USE_CASE``; raises ``ValueError`` if there is none.
+
+    A deployment whose facts begin on another day says so in ``LAMBDA_DL_HISTORY_START``.
+    """
     try:
         module = importlib.import_module(f"include.use_cases.{name}")
     except ModuleNotFoundError as error:
@@ -106,4 +112,5 @@ def load_use_case(name: str) -> UseCase:
     use_case = module.USE_CASE
     if not isinstance(use_case, UseCase):
         raise ValueError(f"include.use_cases.{name}.USE_CASE is not a UseCase")
-    return use_case
+    start = environment.get(HISTORY_START)
+    return replace(use_case, history_start=date.fromisoformat(start)) if start else use_case

@@ -1,4 +1,4 @@
-"""The newcomer's path in one file: landing files, DAGs, a promoted model, a prediction, and a summary of it all.
+"""The newcomer's path in one file: landing files, DAGs, a promoted model, a prediction, a day replayed, a summary.
 
     python -m local_stack.demo [--days 35] [--trials 8]
 
@@ -29,6 +29,15 @@ from include.settings import S3Settings
 from include.use_case import UseCase, load_use_case
 from local_stack.airflow_api import AirflowApi, RunFailed, now
 from local_stack.analyst import query_hive, query_mysql
+from local_stack.control import up
+from local_stack.faults import StackError
+from local_stack.layout import layout_from
+from local_stack.replay.session import Outcome, Plan, furthest_border, prepare
+from local_stack.replay.tables import books_table, summary_line
+from local_stack.replay.timeline import DAY, day_start
+from local_stack.replay.watching import TilesBehind
+from local_stack.stack import open_stack
+from local_stack.upstream import land_days
 
 MINUTE = 60.0
 console = Console(highlight=False)
@@ -66,9 +75,7 @@ class Demo:
 
 def feed(demo: Demo) -> None:
     """Write the landing files of the days as upstream systems would, and the reference tables."""
-    feeder = f"include.use_cases.{demo.use_case.name}.feeder"
-    span = ["--from", demo.first.isoformat(), "--to", demo.last.isoformat(), "--reference"]
-    subprocess.run([sys.executable, "-m", feeder, *span], check=True, env={**os.environ, **demo.environment})
+    land_days(demo.use_case, demo.environment, demo.first, demo.last, "--reference")
 
 
 def ingest(demo: Demo) -> None:
@@ -120,6 +127,27 @@ def predict(demo: Demo) -> dict[str, Any]:
     return dict(answer.json())
 
 
+def stream(demo: Demo) -> None:
+    """Start the streaming job, as ``make up`` would."""
+    up(open_stack(layout_from()), ["stream"])
+
+
+def replay(demo: Demo) -> Outcome:
+    """The day after the training window, as it happened: facts and queries through Kafka, every one in the books.
+
+    A stream that has come further than that day (the demonstration ran before) goes on from where it is.
+    """
+    seen = furthest_border(demo.use_case, demo.environment)
+    begin = max(day_start(demo.last) + DAY, seen) if seen else day_start(demo.last) + DAY
+    plan = Plan(begin, day_start(begin.date()) + DAY, step=timedelta(minutes=30))
+    console.print(f"Facts, heartbeats and queries of {begin:%Y-%m-%d}, as they became known")
+    outcome = prepare(demo.use_case, demo.environment, plan).run()
+    wrong = [book.words() for book in outcome.books if not book.balances]
+    if wrong:
+        raise RunFailed("the books of the replay do not balance: " + "; ".join(wrong))
+    return outcome
+
+
 def table_of(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """A table for the terminal."""
     table = Table(title=title, title_justify="left")
@@ -153,7 +181,7 @@ def quality_rows(demo: Demo, run_id: str) -> list[tuple[Any, ...]]:
     )
 
 
-def summary(demo: Demo, answer: Mapping[str, Any]) -> None:
+def summary(demo: Demo, answer: Mapping[str, Any], replayed: Outcome) -> None:
     """Print what went through the layers, as the stores tell it, and where to look."""
     headings = ("source", "landed", "ingested", "quarantined", "duplicate", "days")
     console.print(table_of("Books (Hive)", headings, book_rows(demo)))
@@ -169,6 +197,8 @@ def summary(demo: Demo, answer: Mapping[str, Any]) -> None:
     console.print(
         f"Prediction: {prediction['probability']:.3f} for {prediction['id']} by model {answer['model_id'][:12]}."
     )
+    console.print(books_table(replayed.books))
+    console.print(f"Replay of {replayed.plan.begin:%Y-%m-%d}: {summary_line(replayed)}.")
     stages = [(name, f"{seconds:.0f} s") for name, seconds in demo.seconds.items()]
     console.print(table_of("Time", ("stage", "took"), [*stages, ("in all", f"{sum(demo.seconds.values()):.0f} s")]))
     console.print("Where to look (passwords and tokens are in " + str(secrets_file(demo.environment)) + ")")
@@ -201,12 +231,14 @@ def demonstrate(demo: Demo) -> None:
     demo.stage("load metrics", lambda: load(demo))
     demo.stage("refresh serving", lambda: refresh(demo))
     answer = demo.stage("predict", lambda: predict(demo))
-    summary(demo, answer)
+    demo.stage("start streaming", lambda: stream(demo))
+    replayed = demo.stage("replay a day", lambda: replay(demo))
+    summary(demo, answer, replayed)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Run the batch layer end to end on real facts.")
+    parser = argparse.ArgumentParser(description="Run all layers end to end on real facts.")
     parser.add_argument("--days", type=int, default=35, help="days of facts, from the first of the use case's history")
     parser.add_argument("--trials", type=int, default=8, help="trials of the hyper-parameter search")
     parser.add_argument("--use-case", default=os.environ.get("LAMBDA_DL_USE_CASE", "flight_delay"))
@@ -222,7 +254,7 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     demo = Demo(use_case, environment, airflow, use_case.history_start, last, options.trials)
     try:
         demonstrate(demo)
-    except (RunFailed, subprocess.CalledProcessError, httpx.HTTPError) as error:
+    except (RunFailed, StackError, TilesBehind, subprocess.CalledProcessError, httpx.HTTPError) as error:
         console.print(f"[bold red]demo failed:[/] {error}")
         return 1
     return 0

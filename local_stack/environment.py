@@ -1,16 +1,21 @@
 """The environment: what clients of the stack may source, and what each server's process gets.
 
+A stack may have settings of its own (its first and last day of facts), kept in its state folder so that every start
+has them.
+
 `stack.env` holds every endpoint and generated secret under names that clients outside this repository rely on. Knows
 the names and where they point; does not know which server reads which.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Mapping
 
 from local_stack import names
+from local_stack.layout import Layout
 from local_stack.ports import LOOPBACK
 from local_stack.stack import Stack
 
@@ -100,7 +105,21 @@ def process_env(stack: Stack) -> dict[str, str]:
         "AWS_DEFAULT_REGION": names.S3_REGION,
         "AWS_ENDPOINT_URL_S3": stack.ports.url("s3"),
         "AWS_EC2_METADATA_DISABLED": "true",
+        **own_settings(stack.layout),
     }
+
+
+def own_settings(layout: Layout) -> dict[str, str]:
+    """Environment variables that every process of this stack has, whoever starts it; none by default."""
+    if not layout.settings_file.is_file():
+        return {}
+    settings: dict[str, str] = json.loads(layout.settings_file.read_text())
+    return settings
+
+
+def keep_settings(layout: Layout, settings: Mapping[str, str]) -> None:
+    """Remember them in the state folder, for this start of the stack and every later one."""
+    layout.settings_file.write_text(json.dumps(dict(settings), indent=2) + "\n")
 
 
 def render_env(values: Mapping[str, str]) -> str:

@@ -90,6 +90,10 @@ class Layout:
     def env_file(self) -> Path:
         return self.state / "stack.env"
 
+    @property
+    def settings_file(self) -> Path:
+        return self.state / "settings.json"
+
     def make_folders(self) -> None:
         """Create the state folders, closed to other users."""
         for folder in (self.state, self.run, self.logs, self.conf, self.data, self.airflow_home):

@@ -70,7 +70,7 @@ def _airflow(stack: Stack, *args: str) -> tuple[str, ...]:
 
 def airflow_env(stack: Stack) -> dict[str, str]:
     """The environment of every Airflow process."""
-    return {**process_env(stack), **_settings(stack), **connections(stack)}
+    return {**_settings(stack), **process_env(stack), **connections(stack)}
 
 
 def _settings(stack: Stack) -> dict[str, str]:

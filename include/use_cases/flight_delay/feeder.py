@@ -1,9 +1,10 @@
 """Lay the flights of 2013 into the landing bucket, day by day, as upstream systems would.
 
-``python -m include.use_cases.flight_delay.feeder --from 2012-12-31 --to 2013-01-31 [--reference]``
+``python -m include.use_cases.flight_delay.feeder --from 2012-12-31 --to 2013-01-31 [--reference] [--redated]``
 
-The same facts give the same bytes. A landed object is never replaced: equal content is left, other content is an
-error. A source's day is complete when ``_SUCCESS`` lies in its folder; it comes last.
+With ``--redated`` the days are any days, filled with the flights of 2013 moved by whole weeks. The same facts
+give the same bytes. A landed object is never replaced: equal content is left, other content is an error. A source's
+day is complete when ``_SUCCESS`` lies in its folder; it comes last.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from botocore.exceptions import ClientError
 from include.landing import s3_client
 from include.locations import LANDING_BUCKET, SUCCESS_MARKER, landing_prefix, reference_key
 from include.use_cases.flight_delay import upstream
+from include.use_cases.flight_delay.redating import redated_facts
 from include.use_cases.flight_delay.references import REFERENCES
 
 USE_CASE = "flight_delay"
@@ -106,10 +108,9 @@ def land(client: Any, file: DayFile) -> bool:
     return put_once(client, file.marker, b"") or written
 
 
-def feed(client: Any, first: date, last: date) -> None:
+def feed(client: Any, first: date, last: date, redated: bool = False) -> None:
     """Land every source's days ``first`` to ``last``, telling the progress on standard output."""
-    tables = upstream.read_upstream(upstream.data_folder())
-    facts = upstream.all_facts(upstream.scheduled_around(tables, first, last))
+    facts = redated_facts(first, last) if redated else upstream.facts_of_days(first, last)
     files = list(day_files(facts, first, last))
     rows = written = 0
     with ThreadPoolExecutor(WRITERS) as pool:
@@ -133,6 +134,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--from", dest="first", type=date.fromisoformat, required=True, help="first day, YYYY-MM-DD")
     parser.add_argument("--to", dest="last", type=date.fromisoformat, required=True, help="last day, included")
     parser.add_argument("--reference", action="store_true", help="also lay the reference tables")
+    parser.add_argument("--redated", action="store_true", help="any days: the flights of 2013 moved by whole weeks")
     parsed = parser.parse_args(arguments)
     if parsed.last < parsed.first:
         parser.error(f"--to {parsed.last} lies before --from {parsed.first}")
@@ -146,7 +148,7 @@ def main() -> None:
     if arguments.reference:
         for key, content in reference_files(upstream.data_folder()).items():
             print(f"reference {key}: {'new' if put_once(client, key, content) else 'there already'}")
-    feed(client, arguments.first, arguments.last)
+    feed(client, arguments.first, arguments.last, arguments.redated)
 
 
 if __name__ == "__main__":

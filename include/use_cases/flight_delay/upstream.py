@@ -72,15 +72,24 @@ def scheduled_around(upstream: Upstream, first: date, last: date) -> Upstream:
 
 def all_facts(upstream: Upstream) -> dict[str, pd.DataFrame]:
     """Source name -> its facts: the contract's fields (times UTC) and ``ds``, the day of availability, ordered."""
-    flights = timed_flights(upstream)
+    return facts_from(timed_flights(upstream), observations(upstream.weather))
+
+
+def facts_from(flights: pd.DataFrame, observed: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The facts of timed flights (see ``timed_flights``) and observations, by source."""
     tables = {
         SCHEDULE.name: flights,
         DEPARTURES.name: flights[flights["departure_delay"].notna()],
         ARRIVALS.name: flights[flights["arrival_delay"].notna()],
         CANCELLATIONS.name: flights[flights["departure_delay"].isna()],
-        WEATHER.name: observations(upstream.weather),
+        WEATHER.name: observed,
     }
     return {contract.name: facts_of(tables[contract.name], contract) for contract in SOURCES}
+
+
+def facts_of_days(first: date, last: date) -> dict[str, pd.DataFrame]:
+    """Source name -> the facts that became known on the days ``first`` to ``last`` of 2013, and some around them."""
+    return all_facts(scheduled_around(read_upstream(data_folder()), first, last))
 
 
 def facts_of(table: pd.DataFrame, contract: Contract) -> pd.DataFrame:
@@ -185,4 +194,9 @@ def observations(weather: pd.DataFrame) -> pd.DataFrame:
     """The hourly observations with the contract's field names and an id such as ``EWR-20130101T0600Z``."""
     observed = pd.to_datetime(weather["time_hour"], utc=True)
     named = weather.rename(columns=WEATHER_COLUMNS)
-    return named.assign(id=weather["origin"] + "-" + compact_times(observed), observed_at=observed)
+    return named.assign(id=observation_ids(weather, observed), observed_at=observed)
+
+
+def observation_ids(weather: pd.DataFrame, observed: "pd.Series[pd.Timestamp]") -> "pd.Series[str]":
+    """``EWR-20130101T0600Z``: unique over the year."""
+    return weather["origin"] + "-" + compact_times(observed)
