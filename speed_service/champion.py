@@ -5,6 +5,7 @@ to load or what to do when that fails.
 """
 
 import gzip
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,13 +30,17 @@ class BundleRejected(RuntimeError):
 
 @dataclass(frozen=True)
 class Champion:
-    """A model ready to answer. ``promoted_at`` is RFC 3339 as in the ledger; ``loaded_at`` is aware, UTC."""
+    """A model ready to answer. ``promoted_at`` is RFC 3339 as in the ledger; ``loaded_at`` is aware, UTC.
+
+    ``reference_versions`` are the SHA-256 sums of its reference tables' plain CSV, by name.
+    """
 
     bundle: Bundle
     references: References
     sequence: int
     promoted_at: str
     loaded_at: datetime
+    reference_versions: Mapping[str, str]
 
     @property
     def model_id(self) -> str:
@@ -55,7 +60,8 @@ def load_champion(store: ObjectStore, use_case: UseCase, entry: Entry) -> Champi
         raise
     except Exception as error:
         raise BundleRejected(f"{type(error).__name__}: {error}") from error
-    return Champion(bundle, references, entry.sequence, entry.time, datetime.now(UTC))
+    versions = {name: hashlib.sha256(_plain(content)).hexdigest() for name, content in bundle.references.items()}
+    return Champion(bundle, references, entry.sequence, entry.time, datetime.now(UTC), versions)
 
 
 def read_references(declared: tuple[Reference, ...], tables: Mapping[str, bytes]) -> References:
@@ -63,6 +69,10 @@ def read_references(declared: tuple[Reference, ...], tables: Mapping[str, bytes]
     return {
         reference.name: ReferenceTable.from_csv(reference, _gzipped(tables[reference.name])) for reference in declared
     }
+
+
+def _plain(content: bytes) -> bytes:
+    return gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
 
 
 def _gzipped(content: bytes) -> bytes:

@@ -5,16 +5,17 @@ arguments, read once by the caller, so a swap in the middle of a request changes
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
+from numpy.typing import NDArray
 
 from include.use_case import UseCase
 from speed_service.champion import Champion
-from speed_service.columns import feature_columns
-from speed_service.history import History, Visible, visible
+from speed_service.columns import Columns, feature_columns
+from speed_service.history import History
 from speed_service.queries import Query
-from speed_service.telemetry import rfc3339
 
 
 class Prediction(msgspec.Struct):
@@ -23,7 +24,7 @@ class Prediction(msgspec.Struct):
 
     id: str
     probability: float
-    as_of: dict[str, str | None]
+    as_of: Mapping[str, str | None]
     degraded: bool
 
 
@@ -34,20 +35,27 @@ class Answer(msgspec.Struct):
     predictions: list[Prediction]
 
 
-def answer(use_case: UseCase, champion: Champion, history: History, queries: Sequence[Query]) -> Answer:
-    """Predict for every query with one model and one set of tiles."""
-    columns = feature_columns(use_case, champion.references, history.indexes, queries)
+@dataclass(frozen=True)
+class Predicted:
+    """The answer to n queries, and the features that it was made from, as columns of n."""
+
+    answer: Answer
+    columns: Columns
+
+
+def predict(
+    use_case: UseCase,
+    champion: Champion,
+    history: History,
+    queries: Sequence[Query],
+    joined: Mapping[str, NDArray[Any]] | None = None,
+) -> Predicted:
+    """Predict for every query with one model and one set of tiles; ``joined``: see ``feature_columns``."""
+    seen = [history.seen(query.prediction_minute) for query in queries]
+    columns = feature_columns(use_case, champion.references, history, queries, seen, joined)
     probabilities = champion.bundle.probabilities(columns).tolist()
-    seen: dict[datetime, tuple[dict[str, str | None], bool]] = {}
-    predictions = []
-    for query, probability in zip(queries, probabilities, strict=True):
-        moment = query.prediction_time
-        if moment not in seen:
-            seen[moment] = _told(visible(history, use_case, moment))
-        predictions.append(Prediction(query.id, probability, *seen[moment]))
-    return Answer(champion.model_id, predictions)
-
-
-def _told(sources: Mapping[str, Visible]) -> tuple[dict[str, str | None], bool]:
-    as_of = {name: None if seen.as_of is None else rfc3339(seen.as_of) for name, seen in sources.items()}
-    return as_of, any(seen.degraded for seen in sources.values())
+    predictions = [
+        Prediction(query.id, probability, one.as_of, one.degraded)
+        for query, probability, one in zip(queries, probabilities, seen, strict=True)
+    ]
+    return Predicted(Answer(champion.model_id, predictions), columns)

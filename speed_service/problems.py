@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 #: Reasons name a cause for people, kinds name it for programs and for the ``rejected`` counter.
 TYPE_PREFIX = "urn:lambda-dl:problem:"
+PROBLEM_JSON = "application/problem+json"
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Problem(Exception):
         self.errors = errors
         self.headers = headers
 
-    def response(self) -> Response:
-        """The HTTP response: type, title, status, detail, and ``errors`` when single fields are at fault."""
+    def body(self) -> bytes:
+        """The problem document: type, title, status, detail, and ``errors`` when single fields are at fault."""
         body: dict[str, object] = {
             "type": TYPE_PREFIX + self.kind,
             "title": self.title,
@@ -54,7 +55,11 @@ class Problem(Exception):
         }
         if self.errors:
             body["errors"] = [{"field": error.field, "reason": error.reason} for error in self.errors]
-        response = Response(msgspec.json.encode(body), self.status, content_type="application/problem+json")
+        return msgspec.json.encode(body)
+
+    def response(self) -> Response:
+        """The document as Flask's response."""
+        response = Response(self.body(), self.status, content_type=PROBLEM_JSON)
         response.headers.extend(self.headers)
         return response
 
@@ -68,6 +73,11 @@ def from_http_exception(error: HTTPException) -> Problem:
     return Problem(status, kind, name, error.description or name, headers=headers)
 
 
+def internal_error() -> Problem:
+    """What is told of an error that nobody foresaw; the rest is in the log."""
+    return Problem(500, "internal-error", "Internal Server Error", "the error is in the service's log")
+
+
 def init_problems(app: Flask) -> None:
     """Make every error of the app a problem document; an unforeseen one is logged whole and told as a bare 500."""
 
@@ -79,7 +89,7 @@ def init_problems(app: Flask) -> None:
 
     def on_crash(error: Exception) -> Response:
         log.exception("unhandled error in a request")
-        return Problem(500, "internal-error", "Internal Server Error", "the error is in the service's log").response()
+        return internal_error().response()
 
     app.register_error_handler(Problem, on_problem)
     app.register_error_handler(HTTPException, on_http)

@@ -1,37 +1,84 @@
 """From the body of a request to checked queries: JSON, shape, contract, prediction time.
 
-Every fault is told with its place (``subjects[3].distance``) and its reason; one bad subject rejects the request, so
-that an answer always has as many predictions as there were subjects. It knows no HTTP and no model.
+A plainly good body takes the quick way (``include.contracts.decoder``); any other is judged by the validator, which
+tells every fault with its place (``subjects[3].distance``) and its reason. One bad subject rejects the request, so that
+an answer always has as many predictions as there were subjects. It knows no HTTP and no model.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from include.contracts.decoder import record_type, seconds_of, time_of
 from include.contracts.validator import Valid, Value, validate
-from include.use_case import UseCase
+from include.use_case import PREDICTION_TIME, UseCase, too_near
 from speed_service.problems import FieldError, Problem
 
 #: More faults than this are not listed: a client that sends a thousand bad subjects sends one fault many times.
 MAX_ERRORS = 50
-PREDICTION_TIME = "prediction_time"
-_decoder = msgspec.json.Decoder()
+MINUTE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One checked subject. Times are aware, UTC; ``values`` are typed by the contract."""
+    """One checked subject. ``record`` has the contract's fields, typed, its times as seconds since 1970 (UTC), the
+    prediction time resolved."""
 
     id: str
-    prediction_time: datetime
-    values: Mapping[str, Value]
+    prediction_seconds: int
+    prediction_minute: int
+    record: Any
+
+    @property
+    def prediction_time(self) -> datetime:
+        """The time after which nothing may be known, aware, UTC; ``prediction_minute`` is its minute since 1970."""
+        return time_of(self.prediction_seconds)
 
 
-def parse_queries(body: bytes, use_case: UseCase, max_subjects: int) -> list[Query]:
-    """The queries of a request body, in order; raises ``Problem`` naming everything that is wrong."""
+class QueryReader:
+    """Reads the bodies of requests for one use case; built once, since compiling the quick way takes a while."""
+
+    def __init__(self, use_case: UseCase, max_subjects: int) -> None:
+        subject = use_case.subject
+        record = record_type(subject)
+        body: Any = msgspec.defstruct("body", [("subjects", list[record])], forbid_unknown_fields=True)  # type: ignore[valid-type]
+        self.use_case = use_case
+        self.max_subjects = max_subjects
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
+        self._times = tuple(field.name for field in subject.fields if field.type == "timestamp")
+        self._key, self._subject_time = subject.key, use_case.subject_time
+        self._lead = use_case.prediction_lead_minutes * MINUTE_SECONDS
+        self._least_lead = use_case.minimum_lead_minutes * MINUTE_SECONDS
+
+    def read(self, body: bytes) -> list[Query]:
+        """The queries of a request body, in order; raises ``Problem`` naming everything that is wrong."""
+        return self._quickly(body) or _thoroughly(body, self.use_case, self.max_subjects)
+
+    def _quickly(self, body: bytes) -> list[Query] | None:
+        """The queries of a body that is plainly good; None, or none, for any other."""
+        try:
+            records = self._decoder.decode(body).subjects
+            return [self._timed(record) for record in records] if len(records) <= self.max_subjects else None
+        except (msgspec.DecodeError, ValueError):
+            return None
+
+    def _timed(self, record: Any) -> Query:
+        """Put seconds in the place of a record's times; raises ``ValueError`` for a time that is none, or too near."""
+        for name in self._times:
+            setattr(record, name, seconds_of(getattr(record, name)))
+        happens, wanted = getattr(record, self._subject_time), record.prediction_time
+        if wanted is None:
+            wanted = record.prediction_time = happens - self._lead
+        if happens - wanted < self._least_lead:
+            raise ValueError(PREDICTION_TIME)
+        return Query(getattr(record, self._key), wanted, wanted // MINUTE_SECONDS, record)
+
+
+def _thoroughly(body: bytes, use_case: UseCase, max_subjects: int) -> list[Query]:
     queries: list[Query] = []
     errors: list[FieldError] = []
     for number, subject in enumerate(_subjects(body, max_subjects)):
@@ -55,14 +102,11 @@ def check_subject(subject: object, use_case: UseCase) -> Query | list[tuple[str,
         return shape + [_split(reason) for reason in judged]
     if shape:
         return shape
-    return _timed(judged, use_case)
+    return _checked(judged, use_case)
 
 
 def _subjects(body: bytes, max_subjects: int) -> list[Any]:
-    try:
-        document = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, "invalid-json", "Bad Request", f"the body is not JSON: {error}") from None
+    document = _document(body)
     if not isinstance(document, dict):
         raise _invalid((FieldError("", 'the body is not an object like {"subjects": [...]}'),))
     unknown = [FieldError(name[:64], "unknown field") for name in document if name != "subjects"]
@@ -77,6 +121,18 @@ def _subjects(body: bytes, max_subjects: int) -> list[Any]:
     return subjects
 
 
+def _document(body: bytes) -> Any:
+    try:
+        # Not msgspec: it makes floats of integers beyond 64 bits, whose text the verdict quotes.
+        return json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, "invalid-json", "Bad Request", f"the body is not JSON: {error}") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON value")
+
+
 def _shape_faults(subject: Mapping[str, object], use_case: UseCase) -> Iterator[tuple[str, str]]:
     known = use_case.subject.field_names
     for name in subject:
@@ -84,7 +140,8 @@ def _shape_faults(subject: Mapping[str, object], use_case: UseCase) -> Iterator[
             yield name[:64], f"unknown field; known are {', '.join(known)}"
 
 
-def _timed(judged: Valid, use_case: UseCase) -> Query | list[tuple[str, str]]:
+def _checked(judged: Valid, use_case: UseCase) -> Query | list[tuple[str, str]]:
+    """A query of a judged subject, unless its prediction time is too near."""
     values = judged.values
     happens, wanted = values[use_case.subject_time], values.get(PREDICTION_TIME)
     assert isinstance(happens, datetime)  # the contract requires it
@@ -92,12 +149,14 @@ def _timed(judged: Valid, use_case: UseCase) -> Query | list[tuple[str, str]]:
         wanted = happens - timedelta(minutes=use_case.prediction_lead_minutes)
     assert isinstance(wanted, datetime)
     if happens - wanted < timedelta(minutes=use_case.minimum_lead_minutes):
-        why = (
-            f"is later than {use_case.minimum_lead_minutes} minutes before {use_case.subject_time}: "
-            "the outcome could be known by then"
-        )
-        return [(PREDICTION_TIME, why)]
-    return Query(str(values[use_case.subject.key]), wanted, values)
+        return [(PREDICTION_TIME, too_near(use_case))]
+    record = record_type(use_case.subject)(**{n: _seconds(v) for n, v in {**values, PREDICTION_TIME: wanted}.items()})
+    seconds = int(wanted.timestamp())
+    return Query(str(values[use_case.subject.key]), seconds, seconds // MINUTE_SECONDS, record)
+
+
+def _seconds(value: Value) -> str | int | float | None:
+    return int(value.timestamp()) if isinstance(value, datetime) else value
 
 
 def _split(reason: str) -> tuple[str, str]:
@@ -109,8 +168,8 @@ def _place(number: int, field: str) -> str:
     return f"subjects[{number}].{field}" if field else f"subjects[{number}]"
 
 
-def _invalid(errors: tuple[FieldError, ...]) -> Problem:
+def _invalid(errors: Sequence[FieldError]) -> Problem:
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     detail = f"{first.field}: {first.reason}{more}" if first.field else f"{first.reason}{more}"
-    return Problem(422, "invalid-request", "Unprocessable Content", detail, errors[:MAX_ERRORS])
+    return Problem(422, "invalid-request", "Unprocessable Content", detail, tuple(errors[:MAX_ERRORS]))

@@ -3,7 +3,6 @@
 It knows HTTP and the parts it calls, and no domain: the use case names the path.
 """
 
-import hmac
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -13,16 +12,14 @@ from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from speed_service import openapi
+from speed_service.answering import JSON, answer, body_too_large, check_head, encoded
 from speed_service.page import render_page
-from speed_service.predictor import Answer, answer
 from speed_service.problems import Problem, from_http_exception
-from speed_service.queries import parse_queries
 from speed_service.service import Service
 from speed_service.telemetry import rfc3339
 
 blueprint = Blueprint("speed_service", __name__)
 _encoder = msgspec.json.Encoder()
-JSON = "application/json"
 
 
 def _service() -> Service:
@@ -59,23 +56,11 @@ def _counted(view: Callable[[str], Response]) -> Callable[[str], Response]:
 @blueprint.post("/v1/<use_case>/predict")
 @_counted
 def predict(use_case: str) -> Response:
-    """Probabilities for one or many subjects, in their order."""
+    """Probabilities for one or many subjects, in their order: the way for servers that know only WSGI."""
     service = _service()
     _check_use_case(service, use_case)
-    _check_token(service)
-    queries = parse_queries(_body(service), service.use_case, service.config.max_subjects)
-    champion = service.champion
-    if champion is None:
-        raise Problem(503, "no-model", "Service Unavailable", service.not_ready()[0], headers=(("Retry-After", "5"),))
-    answered = answer(service.use_case, champion, service.history, queries)
-    _count(service, answered)
-    return _json(answered)
-
-
-def _count(service: Service, answered: Answer) -> None:
-    degraded = sum(prediction.degraded for prediction in answered.predictions)
-    service.telemetry.predictions.labels("true").inc(degraded)
-    service.telemetry.predictions.labels("false").inc(len(answered.predictions) - degraded)
+    check_head(service, request.headers.get("Authorization", ""), request.headers.get("Content-Type", ""))
+    return Response(encoded(answer(service, service.reader.read(_body(service))).answer), content_type=JSON)
 
 
 @blueprint.get("/v1/<use_case>/model")
@@ -148,21 +133,8 @@ def _check_use_case(service: Service, name: str) -> None:
         raise Problem(404, "not-found", "Not Found", detail)
 
 
-def _check_token(service: Service) -> None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    # Compared in constant time, as bytes: a header may hold what ASCII does not.
-    given, wanted = token.strip().encode(), service.config.token.encode()
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given, wanted):
-        detail = "send the header 'Authorization: Bearer <PREDICTOR_TOKEN>'"
-        raise Problem(401, "unauthorized", "Unauthorized", detail, headers=(("WWW-Authenticate", "Bearer"),))
-
-
 def _body(service: Service) -> bytes:
-    if request.mimetype != JSON:
-        detail = f"send Content-Type: {JSON}, not {request.mimetype or 'none'}"
-        raise Problem(415, "unsupported-media-type", "Unsupported Media Type", detail)
     try:
         return request.get_data(cache=False)
     except RequestEntityTooLarge:
-        detail = f"the body may have at most {service.config.max_body_bytes} bytes"
-        raise Problem(413, "body-too-large", "Content Too Large", detail) from None
+        raise body_too_large(service) from None

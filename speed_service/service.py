@@ -4,12 +4,14 @@ The champion and the history are replaced whole by one assignment, so that a req
 never sees half of either and never waits.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from include.use_case import UseCase
 from speed_service.champion import Champion
 from speed_service.config import ServiceConfig
 from speed_service.history import History
+from speed_service.prediction_log import PredictionLog
+from speed_service.queries import QueryReader
 from speed_service.telemetry import Telemetry
 
 
@@ -21,10 +23,15 @@ class Service:
     use_case: UseCase
     telemetry: Telemetry
     history: History
+    reader: QueryReader = field(init=False)
+    prediction_log: PredictionLog | None = None
     champion: Champion | None = None
     model_reason: str = "the ledger has not been read yet"
     tiles_reason: str = "the tiles have not been read yet"
     last_rejection: str = ""
+
+    def __post_init__(self) -> None:
+        self.reader = QueryReader(self.use_case, self.config.max_subjects)
 
     def swap_champion(self, champion: Champion) -> None:
         """Serve ``champion`` from the next request on."""

@@ -64,8 +64,8 @@ def double_text(value: float) -> str:
     """A double as Spark writes it (Java's ``Double.toString``): 1000.0, 1.0E7, 1.0E-4, NaN, Infinity."""
     if not math.isfinite(value):
         return json.dumps(value)
-    sign, digits, exponent = Decimal(repr(value)).as_tuple()
-    digits, point = "".join(map(str, digits)).rstrip("0") or "0", len(digits) + int(exponent)
+    sign, numbers, exponent = Decimal(repr(value)).as_tuple()
+    digits, point = "".join(map(str, numbers)).rstrip("0") or "0", len(numbers) + int(exponent)
     minus = "-" if sign else ""
     if value == 0:
         return f"{minus}0.0"

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from include.features.columns import ReferenceTable, compute_features, numpy_column
+from include.features.columns import ReferenceTable, compute_features, numpy_column, numpy_columns
 from include.features.spec import FeatureSet
 from include.tiles.build import key_text
 from include.tiles.kernel import Floats, TileIndex, WindowPlan, empty_values, minutes_of
@@ -94,7 +94,7 @@ def feature_rows(
     held = {item.name: ReferenceTable.from_arrow(item, references[item.name]) for item in features.references}
 
     def finish(table: pa.Table, windows: Mapping[str, Floats]) -> pa.Table:
-        return feature_table(table, compute_features(table, windows, held, features), key, features)
+        return feature_table(table, compute_features(numpy_columns(table), windows, held, features), key, features)
 
     types = {"numeric": "double", "categorical": "string"}
     columns = ", ".join(f"`{feature.name}` {types[feature.kind]}" for feature in features.features)

@@ -110,10 +110,20 @@ References = Mapping[str, ReferenceTable]
 
 
 def compute_features(
-    subjects: pa.Table, windows: Mapping[str, Floats], references: References, features: FeatureSet
+    subjects: Mapping[str, NDArray[Any]],
+    windows: Mapping[str, Floats],
+    references: References,
+    features: FeatureSet,
+    joined: Mapping[str, NDArray[Any]] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """The features of ``subjects`` (contract fields and ``prediction_time``), given their window columns."""
-    columns = {**numpy_columns(subjects), **windows}
+    """The features of subjects (``numpy_columns`` of contract fields and ``prediction_time``) and their windows.
+
+    ``joined`` are the reference columns where somebody has joined them already; else they are looked up.
+    """
+    columns = {**subjects, **windows}
+    if joined is not None:
+        return features.compute({**columns, **joined})
+    count = len(next(iter(subjects.values())))
     for reference in features.references:
-        columns |= references[reference.name].lookup(columns[reference.key], len(subjects))
+        columns |= references[reference.name].lookup(columns[reference.key], count)
     return features.compute(columns)

@@ -46,6 +46,8 @@ class WindowPlan:
     groups: tuple[tuple[Tile, tuple[str, ...]], ...]
     group_of: Integers
     spans: Integers
+    #: How many measures the widest of the tiles has.
+    width: int
 
     @classmethod
     def of(cls, windows: Sequence[Window]) -> "WindowPlan":
@@ -53,7 +55,8 @@ class WindowPlan:
         groups = tuple(dict.fromkeys((window.tile, window.key) for window in windows))
         numbers = [groups.index((window.tile, window.key)) for window in windows]
         spans = np.array([window.span_minutes for window in windows], dtype=np.int64)
-        return cls(tuple(windows), groups, np.array(numbers, dtype=np.int64), spans[:, None])
+        width = max((len(window.tile.measures) for window in windows), default=0)
+        return cls(tuple(windows), groups, np.array(numbers, dtype=np.int64), spans[:, None], width)
 
 
 @dataclass(frozen=True)
@@ -121,37 +124,7 @@ class TileIndex:
     def __len__(self) -> int:
         return len(self.position)
 
-    def lookup(
-        self,
-        plan: WindowPlan,
-        keys: Mapping[tuple[str, ...], Keys],
-        minutes: Integers,
-        until: Mapping[str, Integers] | None = None,
-    ) -> dict[str, Floats]:
-        """The plan's columns for n queries at ``minutes`` since 1970; NaN is null. Shapes ``(n,)``.
-
-        ``keys`` maps key fields to n joined texts (None: no tile). A window combines the tiles of its key in
-        ``[minute - span, until)``, ``until`` by source where it lies before the minute itself.
-        """
-        low, high = self._ranges(plan, keys, minutes, until)
-        some = high > low
-        columns: dict[str, Floats] = {}
-        sums = [(total[high] - total[low]).astype(np.float64) for total in self.totals]
-        for number, window in enumerate(plan.windows):
-            at = np.where(some[number], high[number] - 1, -1) if window.has_last else None
-            for place, measure in enumerate(window.tile.measures):
-                name = f"{window.name}_{measure.name}"
-                if measure.kind in SUMS:
-                    columns[name] = sums[place][number]
-                elif measure.kind == "last":
-                    columns[name] = self.values[at, place]
-                else:
-                    columns[name] = self._maximum(window.tile, place, low[number], high[number])
-            if window.has_last:
-                columns[f"{window.name}_age"] = minutes - self.minutes[at]
-        return columns
-
-    def _ranges(
+    def ranges(
         self,
         plan: WindowPlan,
         keys: Mapping[tuple[str, ...], Keys],
@@ -161,7 +134,7 @@ class TileIndex:
         """First and last-plus-one row of every window and query, shapes ``(windows, n)``."""
         count, groups = len(minutes), len(plan.groups)
         found = chain.from_iterable(
-            map(self.codes[tile.name].get, keys[key], repeat(-1))  # -1: no such key
+            map(self.codes[tile.name].get, keys[key], repeat(-1))  # type: ignore[arg-type]  # -1: no such key
             for tile, key in plan.groups
         )
         code = np.fromiter(found, dtype=np.int64, count=groups * count).reshape(groups, count) << MINUTE_BITS
@@ -174,7 +147,8 @@ class TileIndex:
         high = at[:groups][plan.group_of]
         return np.minimum(at[groups:], high), high
 
-    def _maximum(self, tile: Tile, place: int, low: Integers, high: Integers) -> Floats:
+    def maximum(self, tile: Tile, place: int, low: Integers, high: Integers) -> Floats:
+        """The maximum of one measure over each ``[low, high)``; NaN where there is none."""
         first, levels = self.maxima[tile.name, place]
         result = np.full(len(low), np.nan)
         some = high > low
@@ -278,31 +252,81 @@ def window_columns(
     minutes: Integers,
     until: Mapping[str, Integers] | None = None,
 ) -> dict[str, Floats]:
-    """``TileIndex.lookup`` over several indexes without a tile in common, taken together. At least one index."""
-    filled = [index for index in indexes if len(index)] or list(indexes[:1])
-    columns = filled[0].lookup(plan, keys, minutes, until)
-    for index in filled[1:]:
-        more = index.lookup(plan, keys, minutes, until)
-        for window in plan.windows:
-            _merge(window, columns, more)
+    """The plan's columns for n queries at ``minutes`` since 1970; NaN is null. Shapes ``(n,)``.
+
+    ``keys`` maps key fields to n joined texts (None: no tile). A window combines the tiles of its key in
+    ``[minute - span, until)``, ``until`` by source where it lies before the minute itself. Several indexes, which have
+    no tile in common, are taken together.
+    """
+    ranges = [(index, *index.ranges(plan, keys, minutes, until)) for index in indexes if len(index)]
+    sums = _sums(ranges, plan, len(minutes))
+    columns: dict[str, Floats] = {}
+    for number, window in enumerate(plan.windows):
+        parts = [(index, low[number], high[number]) for index, low, high in ranges]
+        newest = _newest(parts, len(minutes)) if window.has_last else None
+        for place, measure in enumerate(window.tile.measures):
+            name = f"{window.name}_{measure.name}"
+            if measure.kind in SUMS:
+                columns[name] = sums[place][number]
+            elif newest is not None and measure.kind == "last":
+                columns[name] = newest.values(place)
+            else:
+                columns[name] = _maximum(parts, window.tile, place, len(minutes))
+        if newest is not None:
+            columns[f"{window.name}_age"] = minutes - newest.minutes
     return columns
 
 
-def _merge(window: Window, columns: dict[str, Floats], more: Mapping[str, Floats]) -> None:
-    """Add what another index knows of one window."""
-    later = None
-    if window.has_last:
-        age, other = columns[f"{window.name}_age"], more[f"{window.name}_age"]
-        later = ~(age <= other) & ~np.isnan(other)
-        columns[f"{window.name}_age"] = np.where(later, other, age)
-    for measure in window.tile.measures:
-        name = f"{window.name}_{measure.name}"
-        if measure.kind in SUMS:
-            columns[name] = columns[name] + more[name]
-        elif measure.kind == "last":
-            columns[name] = np.where(later, more[name], columns[name])
+Ranges = Sequence[tuple[TileIndex, Integers, Integers]]
+
+
+def _sums(ranges: Ranges, plan: WindowPlan, count: int) -> list[Floats]:
+    """Per measure number, the sums of every window and query, shape ``(windows, n)``: added up as integers."""
+    width = max((len(index.totals) for index, _, _ in ranges), default=0)
+    found = [np.zeros((len(plan.windows), count), dtype=np.int64) for _ in range(max(width, plan.width))]
+    for index, low, high in ranges:
+        for place, total in enumerate(index.totals):
+            found[place] += total[high] - total[low]
+    return [integers.astype(np.float64) for integers in found]
+
+
+@dataclass(frozen=True)
+class _Newest:
+    """The last tile of each query's range: ``minutes`` (NaN: none), and per index which of its rows that is."""
+
+    minutes: Floats
+    rows: Sequence[tuple[TileIndex, Integers, NDArray[np.bool_] | None]]
+
+    def values(self, place: int) -> Floats:
+        """One measure of those tiles; NaN is null."""
+        found = np.full(len(self.minutes), np.nan)
+        for index, at, later in self.rows:
+            values = index.values[at, place]
+            found = values if later is None else np.where(later, values, found)
+        return found
+
+
+def _newest(parts: Ranges, count: int) -> _Newest:
+    minutes = np.full(count, np.nan)
+    rows: list[tuple[TileIndex, Integers, NDArray[np.bool_] | None]] = []
+    for index, low, high in parts:
+        at = np.where(high > low, high - 1, -1)
+        own = index.minutes[at]
+        if rows:
+            later = ~(minutes >= own) & ~np.isnan(own)
+            minutes = np.where(later, own, minutes)
+            rows.append((index, at, later))
         else:
-            columns[name] = np.fmax(columns[name], more[name])
+            minutes = own
+            rows.append((index, at, None))
+    return _Newest(minutes, rows)
+
+
+def _maximum(parts: Ranges, tile: Tile, place: int, count: int) -> Floats:
+    found = np.full(count, np.nan)
+    for index, low, high in parts:
+        found = np.fmax(found, index.maximum(tile, place, low, high))
+    return found
 
 
 def empty_values(window: Window) -> list[float]:

@@ -66,7 +66,7 @@ def nullable(value: float) -> float | None:
 def look_up(index: TileIndex, windows: Sequence[Window], keys: Any, minutes: Any, until: Any = None) -> Any:
     """The windows' columns for queries by ``key``."""
     until = None if until is None else {TILE.source: np.array(until), "others": np.array(until)}
-    return index.lookup(WindowPlan.of(windows), {("key",): keys}, np.array(minutes), until)
+    return window_columns([index], WindowPlan.of(windows), {("key",): keys}, np.array(minutes), until)
 
 
 @settings(max_examples=100, deadline=None)
@@ -108,7 +108,7 @@ def test_kinds_do_not_mix_and_indexes_add_up(
         for number, (key, minute) in enumerate(queries):
             seen = {(k, m): v for (k, m), v in shown[window.tile].items() if m < until[window.tile.source][number]}
             again = TileIndex.from_arrow([window.tile], table(seen, window.tile.name))
-            one = again.lookup(WindowPlan.of([window]), {("key",): [key]}, np.array([minute]))
+            one = window_columns([again], WindowPlan.of([window]), {("key",): [key]}, np.array([minute]))
             for name in window.columns:
                 np.testing.assert_array_equal(whole[name][number], one[name][0])
         assert len(alone) == len(shown[window.tile])
