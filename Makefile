@@ -1,13 +1,14 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test test-unit check bench-batch lock
+.PHONY: help install demo up down status replay live test test-unit check bench-batch bench-speed lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
 # The test stack: its own data, its own ports, the same installed tools
 TEST_PORT_BASE ?= 22200
 BENCH_PORT_BASE ?= 22400
+LIVE_PORT_BASE ?= 21600
 TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE)
 CHECKED := include plugins/lambda_dl speed_service local_stack
 
@@ -22,7 +23,7 @@ install: ## install Python packages, Java and jars under .local/ (done once; goe
 demo: install ## from nothing to a printed prediction by a model trained on real flights
 	@$(STACK) up --all && source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m local_stack.demo
 
-up: install ## start the core servers (ALL=1: also HiveServer2 and Ray) and wait until they are healthy
+up: install ## start the core servers (ALL=1: also the streaming job, HiveServer2 and Ray) and wait until they are healthy
 	@$(STACK) up $(if $(ALL),--all)
 
 down: ## stop all servers; the data stays
@@ -31,6 +32,14 @@ down: ## stop all servers; the data stays
 status: ## each server with its state, memory, health and address
 	@[ -x $(PY) ] || { echo "lambda-dl: nothing is installed here yet: run make up" >&2; exit 1; }
 	@$(STACK) status
+
+replay: install ## real days through the speed layer, with books at the end: FROM= TO= SPEED= ARGS="--verify --kill stream@09:00"
+	@$(STACK) up $(if $(findstring verify,$(ARGS)),--all,stream predictor) && \
+	source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m local_stack.replay \
+	  $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(SPEED),--speed $(SPEED)) $(ARGS)
+
+live: install ## the facts of 2013 re-dated to today, in real time, on a stack of its own (.local/live)
+	@LAMBDA_DL_STATE=.local/live LAMBDA_DL_PORT_BASE=$(LIVE_PORT_BASE) $(PY) -m local_stack.live $(ARGS)
 
 test: test-unit ## all tests: units, then the real servers and one end-to-end run on a stack of their own
 	@export $(TEST_ENV); $(STACK) down && rm -rf .local/test; trap '$(STACK) down' EXIT; \
@@ -47,6 +56,10 @@ check: install ## lint, format and types, without changing anything
 bench-batch: install ## rows per second of each batch stage, beside DuckDB on the same files
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
 	trap '$(STACK) down' EXIT; $(STACK) up --all && source .local/bench/conf/process.env && $(PY) -m tests.bench.batch
+
+bench-speed: install ## the predictor beside five other ways to serve the same weights; model swaps; Kafka to Kafka
+	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
+	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka && source .local/bench/conf/process.env && $(PY) -m tests.bench.speed $(ARGS)
 
 lock: install ## resolve requirements.in and the jars again, and pin what comes out
 	@.local/boot/bin/uv pip compile requirements.in --override override.txt --universal --python-version 3.11 \
