@@ -42,11 +42,9 @@ def answer(service: Service, queries: Sequence[Query]) -> Predicted:
     if champion is None:
         raise Problem(503, "no-model", "Service Unavailable", service.not_ready()[0], headers=(("Retry-After", "5"),))
     predicted = predict(service.use_case, champion, service.history, queries)
-    degraded = sum(prediction.degraded for prediction in predicted.answer.predictions)
-    service.telemetry.predictions.labels("true").inc(degraded)
-    service.telemetry.predictions.labels("false").inc(len(queries) - degraded)
+    service.note_answers(predicted.answer.predictions, queries)
     if service.prediction_log is not None:
-        service.prediction_log.add(predicted.answer, queries, predicted.columns)
+        service.prediction_log.add(champion, predicted.answer, queries, predicted.columns)
     return predicted
 
 

@@ -13,7 +13,7 @@ from include.locations import MODELS_BUCKET, Lake, Topics
 from include.settings import SettingError
 from include.use_case import load_use_case
 from speed_service.config import ServiceConfig
-from speed_service.history import TilesTable, empty_history
+from speed_service.history import History, TilesTable
 from speed_service.problems import init_problems
 from speed_service.routes import blueprint
 from speed_service.service import Service
@@ -49,7 +49,7 @@ def init_service(app: Flask, config: ServiceConfig) -> None:
             f"{use_case.history_days} days back: set at least {use_case.history_days + 1}"
         )
     telemetry = Telemetry(use_case.name, config.instance, Topics(use_case.name).metrics)
-    app.extensions["speed_service"] = Service(config, use_case, telemetry, empty_history(use_case.tiles))
+    app.extensions["speed_service"] = Service(config, use_case, telemetry, History.empty(use_case))
 
 
 def service_of(app: Flask) -> Service:

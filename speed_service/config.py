@@ -20,7 +20,8 @@ class ServiceConfig:
 
     ``s3`` may be a read-only key: the service only reads. ``tile_days`` bounds memory: only that many of the newest
     published days are held. ``max_body_bytes`` and ``max_subjects`` bound one request. ``instance`` names this
-    process in receipts and metrics.
+    process in receipts and metrics. ``log_http``: answers over HTTP are logged on the predictions topic too.
+    ``query_horizon_seconds``: how long the identity of an answered query is remembered.
     """
 
     use_case: str
@@ -34,6 +35,8 @@ class ServiceConfig:
     retry_seconds: float = 2.0
     max_body_bytes: int = 1 << 20
     max_subjects: int = 1000
+    log_http: bool = True
+    query_horizon_seconds: float = 3600.0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ServiceConfig":
@@ -54,6 +57,8 @@ class ServiceConfig:
             retry_seconds=_number(environment, "LAMBDA_DL_RETRY_SECONDS", cls.retry_seconds),
             max_body_bytes=int(_number(environment, "LAMBDA_DL_MAX_BODY_BYTES", cls.max_body_bytes, minimum=1)),
             max_subjects=int(_number(environment, "LAMBDA_DL_MAX_SUBJECTS", cls.max_subjects, minimum=1)),
+            log_http=_switch(environment, "LAMBDA_DL_LOG_HTTP", cls.log_http),
+            query_horizon_seconds=_number(environment, "LAMBDA_DL_QUERY_HORIZON_SECONDS", cls.query_horizon_seconds),
         )
 
 
@@ -73,6 +78,13 @@ def _s3(environment: Mapping[str, str]) -> S3Settings:
     if len(own) == 1:
         raise SettingError("set both PREDICTOR_S3_ACCESS_KEY and PREDICTOR_S3_SECRET_KEY, or neither")
     return S3Settings.from_environment({**environment, **own})
+
+
+def _switch(environment: Mapping[str, str], name: str, default: bool) -> bool:
+    text = environment.get(name, "").lower()
+    if text not in ("", "1", "0", "true", "false"):
+        raise SettingError(f"setting {name} is {text!r}, which is neither 1 nor 0")
+    return text in ("1", "true") if text else default
 
 
 def _number(environment: Mapping[str, str], name: str, default: float, minimum: float = 0.1) -> float:

@@ -55,6 +55,7 @@ class Batcher:
 
     def _compute(self) -> None:
         """Answer what waits, as far as one batch goes, and come again for the rest."""
+        self._service.telemetry.waiting.set(self._subjects)
         together = self._next()
         try:
             self._answer(together)

@@ -1,11 +1,13 @@
-"""The tiles that the batch layer has published, as held in memory: which days, and an index per kind of tile.
+"""What the service knows of the past: the days that batch has published, the tiles streamed since, how far each goes.
 
-Until the speed layer streams tiles, this is all that the service knows of the world. A ``History`` never changes;
-a newer one replaces it whole. ``as_of`` and ``degraded`` follow from the days it holds. No Kafka here, no HTTP.
+A ``History`` never changes; a newer one replaces it whole. Per source the published days and the streamed span make up
+*stretches* of minutes about which everything visible is known; ``as_of`` and ``degraded`` of a prediction time follow
+from them alone, so that a replay of past days gives what it would have given then. No Kafka here, no HTTP.
 """
 
 import logging
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -13,8 +15,9 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from include.tiles.kernel import TileIndex, build_indexes
-from include.tiles.spec import Tile, Window
+from include.streaming.messages import minute_text
+from include.tiles.kernel import TileIndex
+from include.tiles.spec import MINUTES_PER_DAY, Tile, Window
 from include.use_case import UseCase
 
 TILE_ROWS = pa.schema(
@@ -25,50 +28,149 @@ TILE_ROWS = pa.schema(
         ("values", pa.list_(pa.int64())),
     ]
 )
+EPOCH = date(1970, 1, 1)
+#: Until when a source was seen of which nothing was: no tile lies before it.
+NOTHING_SEEN = 0
+#: Prediction times (minutes) whose ``Seen`` one history remembers.
+SEEN_REMEMBERED = 4096
 
 log = logging.getLogger(__name__)
 
+#: Minutes since 1970 (UTC): the first, and the one after the last.
+Stretch = tuple[int, int]
 
-@dataclass(frozen=True)
-class History:
-    """Published days (UTC) and the tiles of each kind; ``version`` is the tiles table's, -1 for none."""
+
+def day_start(day: date) -> int:
+    """The first minute of a day (UTC), since 1970."""
+    return (day - EPOCH).days * MINUTES_PER_DAY
+
+
+def day_of(minute: int) -> date:
+    """The day (UTC) of a minute since 1970."""
+    return EPOCH + timedelta(days=minute // MINUTES_PER_DAY)
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """The tiles of the batch layer: whole days (UTC). ``version`` is the tiles table's, -1 for none."""
 
     version: int
     days: frozenset[date]
-    indexes: Mapping[str, TileIndex]
-    rows: int = 0
-    end: datetime | None = field(init=False)
+    index: TileIndex
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "end", _end(max(self.days)) if self.days else None)
-
-    def as_of(self, prediction_time: datetime) -> datetime | None:
-        """The border up to which facts were visible at ``prediction_time`` (aware, UTC); None when no day was."""
-        minute = prediction_time.replace(second=0, microsecond=0)
-        if (minute - timedelta(microseconds=1)).date() in self.days:
-            return minute
-        before = [day for day in self.days if day < minute.date()]
-        return _end(max(before)) if before else None
-
-    def covers(self, first: date, as_of: datetime) -> bool:
-        """Whether every day from ``first`` to the border ``as_of`` is held, so that no window has a hole."""
-        last = (as_of - timedelta(microseconds=1)).date()
-        return all(first + timedelta(days=n) in self.days for n in range((last - first).days + 1))
+    @classmethod
+    def nothing(cls, tiles: Sequence[Tile]) -> "Published":
+        """No day at all."""
+        return cls(-1, frozenset(), TileIndex.empty(tiles))
 
 
 @dataclass(frozen=True)
-class Visible:
-    """What one prediction could see of one source: the border of its last tile, and whether that is too little."""
+class Progress:
+    """How far the stream has come in one source, in minutes since 1970: see ``include.streaming.messages.Progress``."""
 
-    as_of: datetime | None
+    since: int
+    closed: int
+    border: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a prediction of one minute could see, by source that the windows use.
+
+    Facts of minutes before ``until`` (since 1970; ``NOTHING_SEEN`` where there were none) were visible; ``as_of`` says
+    the same as RFC 3339, or None. ``degraded``: some source lies too far behind, or a window over it has a hole.
+    ``complete``: every source was seen right up to the minute itself.
+    """
+
+    until: Mapping[str, int]
+    as_of: Mapping[str, str | None]
     degraded: bool
+    complete: bool
 
 
-def _end(day: date) -> datetime:
-    return datetime.combine(day + timedelta(days=1), time(), UTC)
+@dataclass(frozen=True, eq=False)
+class History:
+    """Published days and streamed tiles (of other days), and the stream's progress by source."""
+
+    use_case: UseCase
+    published: Published
+    live: TileIndex
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    _spans: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    _stretches: Mapping[str, Sequence[Stretch]] = field(init=False, repr=False, compare=False)
+    _remembered: dict[int, Seen] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        days = [(day_start(day), day_start(day) + MINUTES_PER_DAY) for day in self.published.days]
+        object.__setattr__(self, "_spans", spans(self.use_case.features.windows))
+        object.__setattr__(self, "_stretches", {name: self._stretches_of(name, days) for name in self._spans})
+
+    @classmethod
+    def empty(cls, use_case: UseCase) -> "History":
+        """Nothing published, nothing streamed: every window is empty."""
+        return cls(use_case, Published.nothing(use_case.tiles), TileIndex.empty(use_case.tiles))
+
+    @property
+    def indexes(self) -> tuple[TileIndex, ...]:
+        """The tiles, in indexes that have none in common."""
+        return self.published.index, self.live
+
+    @property
+    def version(self) -> int:
+        """The version of the published tiles' table."""
+        return self.published.version
+
+    @property
+    def days(self) -> frozenset[date]:
+        """The published days (UTC)."""
+        return self.published.days
+
+    @property
+    def end(self) -> datetime | None:
+        """The end of the last published day; None without any."""
+        return datetime.combine(max(self.days) + timedelta(days=1), time(), UTC) if self.days else None
+
+    @property
+    def rows(self) -> int:
+        """How many tiles are held."""
+        return sum(len(index) for index in self.indexes)
+
+    def seen(self, minute: int) -> Seen:
+        """What a prediction time in ``minute`` (since 1970) could see; remembered, since many predictions share it."""
+        found = self._remembered.get(minute)
+        if found is None:
+            if len(self._remembered) >= SEEN_REMEMBERED:
+                self._remembered.clear()
+            found = self._remembered[minute] = self._look(minute)
+        return found
+
+    def _look(self, minute: int) -> Seen:
+        until: dict[str, int] = {}
+        degraded = False
+        for source, span in self._spans.items():
+            stretch = _stretch_before(self._stretches[source], minute)
+            until[source] = NOTHING_SEEN if stretch is None else min(minute, stretch[1])
+            degraded = degraded or stretch is None or self._lacks(source, span, minute, stretch)
+        as_of = {source: None if end == NOTHING_SEEN else minute_text(end) for source, end in until.items()}
+        return Seen(until, as_of, degraded, all(end >= minute for end in until.values()))
+
+    def _lacks(self, source: str, span: int, minute: int, stretch: Stretch) -> bool:
+        """Whether the source lay silent for too long, or a window up to ``minute`` reaches beyond its stretch."""
+        border = min(minute, stretch[1])
+        silence = self.use_case.silence_minutes.get(source)
+        if silence is not None and minute - border > silence:
+            return True
+        # Before the first fact of all there is nothing to know.
+        first = max(minute - span, day_start(self.use_case.history_start))
+        return first < min(stretch[0], border)
+
+    def _stretches_of(self, source: str, days: list[Stretch]) -> Sequence[Stretch]:
+        streamed = self.progress.get(source)
+        live = [(streamed.since, streamed.border)] if streamed and streamed.since < streamed.border else []
+        return joined([*days, *live])
 
 
-def spans(windows: tuple[Window, ...]) -> dict[str, int]:
+def spans(windows: Sequence[Window]) -> dict[str, int]:
     """The longest window over each source, in minutes: the sources that the features look at."""
     longest: dict[str, int] = {}
     for window in windows:
@@ -77,39 +179,21 @@ def spans(windows: tuple[Window, ...]) -> dict[str, int]:
     return longest
 
 
-def visible(history: History, use_case: UseCase, prediction_time: datetime) -> dict[str, Visible]:
-    """Per source that the windows use, what was visible at ``prediction_time`` (aware, UTC)."""
-    as_of = history.as_of(prediction_time)
-    return {
-        source: Visible(as_of, _degraded(history, use_case, source, span, as_of, prediction_time))
-        for source, span in spans(use_case.features.windows).items()
-    }
+def joined(stretches: Sequence[Stretch]) -> list[Stretch]:
+    """Stretches in order, those that touch or overlap made one."""
+    result: list[Stretch] = []
+    for start, end in sorted(stretches):
+        if result and start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(end, result[-1][1]))
+        else:
+            result.append((start, end))
+    return result
 
 
-def _degraded(
-    history: History, use_case: UseCase, source: str, span: int, as_of: datetime | None, prediction_time: datetime
-) -> bool:
-    if as_of is None:
-        return True
-    silence = use_case.silence_minutes.get(source)
-    if silence is not None and prediction_time - as_of > timedelta(minutes=silence):
-        return True
-    minute = prediction_time.replace(second=0, microsecond=0)
-    first = max((minute - timedelta(minutes=span)).date(), use_case.history_start)
-    return not history.covers(first, as_of)
-
-
-def empty_history(tiles: tuple[Tile, ...]) -> History:
-    """Nothing published yet: every window is empty."""
-    return history_from_table(TILE_ROWS.empty_table(), tiles, frozenset(), -1)
-
-
-def history_from_table(rows: pa.Table, tiles: tuple[Tile, ...], days: frozenset[date], version: int) -> History:
-    """Index rows of the tiles table (columns of ``TILE_ROWS``), and compute what lookups need, before any request."""
-    indexes = build_indexes(tiles, rows)
-    for index in indexes.values():
-        _ = index.totals, index.maxima
-    return History(version, days, indexes, rows.num_rows)
+def _stretch_before(stretches: Sequence[Stretch], minute: int) -> Stretch | None:
+    """The last stretch that began before ``minute``."""
+    after = bisect_left(stretches, (minute,))
+    return stretches[after - 1] if after else None
 
 
 class TilesTable:
@@ -133,18 +217,17 @@ class TilesTable:
             return None
         return self._table.version()
 
-    def read(self) -> History:
+    def read(self) -> Published:
         """The newest ``keep_days`` published days; raises what delta-rs raises when storage is away."""
         if self.version() is None or self._table is None:
-            return empty_history(self._tiles)
+            return Published.nothing(self._tiles)
         days = sorted({row["ds"] for row in self._table.partitions()})[-self._keep_days :]
         wanted = [("ds", "in", days)]
         rows = (
             self._table.to_pyarrow_dataset(file_pruning_predicate=wanted).to_table(columns=TILE_ROWS.names)
             if days
-            else None
+            else TILE_ROWS.empty_table()
         )
-        rows = TILE_ROWS.empty_table() if rows is None else rows
         held = frozenset(date.fromisoformat(day) for day in days)
         log.info("tiles version %s: %s rows of %s days", self._table.version(), rows.num_rows, len(held))
-        return history_from_table(rows, self._tiles, held, self._table.version())
+        return Published(self._table.version(), held, TileIndex.from_arrow(self._tiles, rows))

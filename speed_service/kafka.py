@@ -25,7 +25,13 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 METADATA_SECONDS = 5.0
+#: Messages that are handled together, of those that are there already.
+MOST_TOGETHER = 2000
 CONNECTION_BACKOFF = {"reconnect.backoff.ms": 200, "reconnect.backoff.max.ms": 5000}
+#: A consumer that hears of a message within milliseconds.
+PROMPT = {"fetch.wait.max.ms": 5, "fetch.error.backoff.ms": 50}
+
+Handle = Callable[[Sequence[bytes]], None]
 
 
 class Sender:
@@ -76,58 +82,95 @@ class Tail:
         self.topic = topic
         self._stop = stop
         self._offset = OFFSET_BEGINNING if from_beginning else OFFSET_END
+        #: Per partition, the end of the topic when following began, until it is reached.
+        self._ends: dict[int, int] = {}
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
                 "group.id": "unused-nothing-is-committed",
                 "enable.auto.commit": False,
+                "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
+                **PROMPT,
                 **CONNECTION_BACKOFF,
             },
             logger=log,
         )
 
-    def follow(self, on_message: Callable[[bytes], None], retry_seconds: float) -> None:
-        """Call ``on_message`` with each value, in order per partition; a failing call is logged and left behind."""
+    def follow(
+        self, on_messages: Handle, retry_seconds: float, on_caught_up: Callable[[], None] = lambda: None
+    ) -> None:
+        """Call ``on_messages`` with the values that are there, in order per partition; a failing call is logged.
+
+        ``on_caught_up`` is called once, when everything that was there at the beginning has been handled; also when
+        the topic does not exist yet.
+        """
         try:
-            if not self._assign(retry_seconds):
+            if not self._assign(retry_seconds, on_caught_up):
                 return
+            behind = True
             while not self._stop.is_set():
-                message = self._consumer.poll(POLL_SECONDS)
-                if message is not None:
-                    self._handle(message, on_message)
+                first = self._consumer.poll(POLL_SECONDS)
+                if first is not None:
+                    more = self._consumer.consume(MOST_TOGETHER - 1, timeout=0)
+                    self._handle([first, *more], on_messages)
+                if behind and not self._ends:
+                    behind = False
+                    on_caught_up()
         finally:
             self._consumer.close()
 
-    def _handle(self, message: Message, on_message: Callable[[bytes], None]) -> None:
-        error = message.error()
-        if error is not None:
-            log.warning("topic %s: %s", self.topic, error.str())
-            return
-        value = message.value()
-        if value is None:
+    def _handle(self, messages: Sequence[Message], on_messages: Handle) -> None:
+        values: list[bytes] = []
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                if error.code() != KafkaError._PARTITION_EOF:
+                    log.warning("topic %s: %s", self.topic, error.str())
+                    continue
+            elif (value := message.value()) is not None:
+                values.append(value if isinstance(value, bytes) else value.encode())
+            self._reached(message)
+        if not values:
             return
         try:
-            on_message(value if isinstance(value, bytes) else value.encode())
+            on_messages(values)
         except Exception:
-            log.exception("a message on %s could not be handled", self.topic)
+            log.exception("%d messages on %s could not be handled", len(values), self.topic)
 
-    def _assign(self, retry_seconds: float) -> bool:
+    def _reached(self, message: Message) -> None:
+        partition, offset = message.partition(), message.offset()
+        if partition in self._ends and offset is not None and offset + 1 >= self._ends[partition]:
+            del self._ends[partition]
+
+    def _assign(self, retry_seconds: float, on_missing: Callable[[], None]) -> bool:
         while not self._stop.is_set():
-            partitions = self._partitions()
-            if partitions:
-                self._consumer.assign([TopicPartition(self.topic, p, self._offset) for p in partitions])
-                return True
+            try:
+                partitions = self._partitions()
+                if partitions is None:
+                    on_missing()
+                else:
+                    self._begin(partitions)
+                    return True
+            except KafkaException as error:
+                log.warning("waiting for topic %s: %s", self.topic, error)
             self._stop.wait(retry_seconds)
         return False
 
-    def _partitions(self) -> Sequence[int]:
-        try:
-            metadata = self._consumer.list_topics(self.topic, timeout=METADATA_SECONDS).topics[self.topic]
-        except (KafkaException, KeyError) as error:
-            log.warning("waiting for topic %s: %s", self.topic, error)
-            return ()
+    def _begin(self, partitions: Sequence[int]) -> None:
+        for number in partitions:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(self.topic, number), METADATA_SECONDS)
+            if high > low:
+                self._ends[number] = high
+        self._consumer.assign([TopicPartition(self.topic, number, self._offset) for number in partitions])
+
+    def _partitions(self) -> Sequence[int] | None:
+        """The topic's partitions, None if there is no such topic; raises ``KafkaException`` if nobody knows."""
+        metadata = self._consumer.list_topics(self.topic, timeout=METADATA_SECONDS).topics.get(self.topic)
+        if metadata is None or (
+            metadata.error is not None and metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+        ):
+            return None
         if metadata.error is not None:
-            log.warning("waiting for topic %s: %s", self.topic, metadata.error)
-            return ()
+            raise KafkaException(metadata.error)
         return sorted(metadata.partitions)

@@ -124,7 +124,9 @@ def openapi_json() -> Response:
 def page() -> Response:
     """A page for people."""
     service = _service()
-    return Response(render_page(service, openapi.example_subject(service.use_case)), content_type="text/html")
+    html, policy = render_page(service, openapi.example_subject(service.use_case))
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return Response(html, content_type="text/html; charset=utf-8", headers=headers)
 
 
 def _check_use_case(service: Service, name: str) -> None:

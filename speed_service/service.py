@@ -4,6 +4,7 @@ The champion and the history are replaced whole by one assignment, so that a req
 never sees half of either and never waits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from include.use_case import UseCase
@@ -11,7 +12,8 @@ from speed_service.champion import Champion
 from speed_service.config import ServiceConfig
 from speed_service.history import History
 from speed_service.prediction_log import PredictionLog
-from speed_service.queries import QueryReader
+from speed_service.predictor import Prediction
+from speed_service.queries import Query, QueryReader
 from speed_service.telemetry import Telemetry
 
 
@@ -28,7 +30,10 @@ class Service:
     champion: Champion | None = None
     model_reason: str = "the ledger has not been read yet"
     tiles_reason: str = "the tiles have not been read yet"
+    stream_reason: str = "the tiles topic has not been read yet"
     last_rejection: str = ""
+    #: Minute (since 1970) of the newest prediction time that was asked about.
+    newest_minute: int = 0
 
     def __post_init__(self) -> None:
         self.reader = QueryReader(self.use_case, self.config.max_subjects)
@@ -38,10 +43,7 @@ class Service:
         self.champion = champion
         self.model_reason = ""
         self.last_rejection = ""
-        self.telemetry.swaps.labels("loaded").inc()
-        self.telemetry.model.clear()
-        self.telemetry.model.labels(champion.model_id).set(1)
-        self.telemetry.sequence.set(champion.sequence)
+        self.telemetry.serves(champion.model_id, champion.sequence)
 
     def swap_history(self, history: History) -> None:
         """Use ``history`` from the next request on."""
@@ -51,6 +53,22 @@ class Service:
         self.telemetry.tile_rows.set(history.rows)
         if history.end is not None:
             self.telemetry.tile_end.set(history.end.timestamp())
+        for source, progress in history.progress.items():
+            self.telemetry.live_border.labels(source).set(progress.border * 60)
+
+    def note_answers(self, predictions: Sequence[Prediction], queries: Sequence[Query]) -> None:
+        """Count answers that were given."""
+        self.telemetry.answered(predictions)
+        self.newest_minute = max(self.newest_minute, queries[-1].prediction_minute)
+
+    def note_freshness(self) -> None:
+        """Put into the meters how far each source lay behind the newest prediction."""
+        if self.newest_minute:
+            self.telemetry.saw(self.history.seen(self.newest_minute).until, self.newest_minute)
+
+    def stream_read(self) -> None:
+        """What had been streamed when the service started is in the history (or nothing ever was)."""
+        self.stream_reason = ""
 
     def model_rejected(self, why: str) -> None:
         """A bundle failed its checks; the one at hand, if any, stays."""
@@ -73,4 +91,4 @@ class Service:
         """Why the service cannot answer well yet; empty when it can."""
         model = "" if self.champion is not None else self.model_reason or "no model has been promoted yet"
         tiles = "" if self.history.days else self.tiles_reason
-        return tuple(reason for reason in (model, tiles) if reason)
+        return tuple(reason for reason in (model, tiles, self.stream_reason) if reason)

@@ -7,7 +7,7 @@ one in place. Nothing here runs in a request.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -17,8 +17,11 @@ from include.locations import Topics
 from speed_service.champion import BundleRejected, Champion, load_champion
 from speed_service.history import TilesTable
 from speed_service.kafka import Sender, Tail
+from speed_service.kafka_loop import QueryLoop
+from speed_service.live_tiles import HistoryMaker
 from speed_service.openapi import example_subject
-from speed_service.predictor import answer
+from speed_service.prediction_log import PredictionLog
+from speed_service.predictor import predict
 from speed_service.queries import Query, check_subject
 from speed_service.service import Service
 
@@ -39,7 +42,7 @@ def warm(service: Service, champion: Champion) -> None:
     try:
         query = check_subject(example_subject(service.use_case), service.use_case)
         assert isinstance(query, Query), query
-        probability = answer(service.use_case, champion, service.history, [query]).predictions[0].probability
+        probability = predict(service.use_case, champion, service.history, [query]).answer.predictions[0].probability
     except Exception as error:
         raise BundleRejected(f"it cannot answer: {type(error).__name__}: {error}") from error
     if not 0.0 <= probability <= 1.0:
@@ -57,6 +60,14 @@ class ModelWatcher:
     def start_from_ledger(self) -> None:
         """Load the champion of the ledger, if there is one; tries again while storage is away."""
         self._retry(self._follow_ledger)
+
+    def on_broadcasts(self, values: Sequence[bytes]) -> None:
+        """Broadcasts in the order of the topic; one that is none is told and left out."""
+        for value in values:
+            try:
+                self.on_broadcast(value)
+            except msgspec.DecodeError as error:
+                log.error("a message on the models topic is left out: %s", error)
 
     def on_broadcast(self, value: bytes) -> None:
         """Bring in what a broadcast announced and send its receipt; the same one again gets its receipt again."""
@@ -118,17 +129,23 @@ def _run_id(entry: Entry, broadcast: Broadcast | None) -> str:
 
 
 class TilesWatcher:
-    """Keeps ``service.history`` at the newest version of the published tiles table."""
+    """Keeps ``service.history`` at the newest version of the published tiles table, and at what has been streamed."""
 
     def __init__(self, service: Service, table: TilesTable, stop: threading.Event) -> None:
         self._service = service
         self._table = table
+        self._maker = HistoryMaker(service.use_case, service.config.tile_days, service.swap_history)
+        self._version: int | None = None
         self._stop = stop
         self._bell = threading.Event()
 
-    def on_batch_event(self, _value: bytes) -> None:
+    def on_batch_events(self, _values: Sequence[bytes]) -> None:
         """A day was published: look now instead of at the next poll."""
         self._bell.set()
+
+    def on_tiles(self, values: Sequence[bytes]) -> None:
+        """Tiles and progress were streamed."""
+        self._maker.on_streamed(values)
 
     def follow(self) -> None:
         """Look for a newer version until stopped: at once when the bell rings, otherwise at every poll."""
@@ -146,8 +163,10 @@ class TilesWatcher:
         version = self._table.version()
         if version is None:
             self._service.tiles_unreadable("no tiles have been published yet")
-        elif version != self._service.history.version:
-            self._service.swap_history(self._table.read())
+        elif version != self._version:
+            published = self._table.read()
+            self._maker.on_published(published)
+            self._version = published.version
 
 
 def start_watchers(service: Service, store: ObjectStore, table: TilesTable) -> threading.Event:
@@ -156,22 +175,42 @@ def start_watchers(service: Service, store: ObjectStore, table: TilesTable) -> t
     bootstrap, topics = service.config.kafka.bootstrap, Topics(service.use_case.name)
     sender = Sender(bootstrap, service.telemetry)
     service.telemetry.send = sender
+    if service.config.log_http:
+        service.prediction_log = PredictionLog(topics.predictions, sender, service.telemetry.log_dropped)
     models, tiles = ModelWatcher(service, store, stop), TilesWatcher(service, table, stop)
 
     def follow_models() -> None:
         models.start_from_ledger()
         tail = Tail(bootstrap, topics.models, True, stop)
-        tail.follow(models.on_broadcast, service.config.retry_seconds)
+        tail.follow(models.on_broadcasts, service.config.retry_seconds)
 
     def follow_batch_events() -> None:
         tail = Tail(bootstrap, topics.batch_events, False, stop)
-        tail.follow(tiles.on_batch_event, service.config.retry_seconds)
+        tail.follow(tiles.on_batch_events, service.config.retry_seconds)
+
+    def follow_tiles() -> None:
+        tail = Tail(bootstrap, topics.tiles, True, stop)
+        tail.follow(tiles.on_tiles, service.config.retry_seconds, service.stream_read)
+
+    def log_predictions() -> None:
+        if service.prediction_log is not None:
+            service.prediction_log.follow(stop)
 
     def report() -> None:
         while not stop.wait(service.config.metrics_seconds):
+            service.note_freshness()
             service.telemetry.publish_runtime()
             sender.poll()
 
-    for target in (follow_models, follow_batch_events, tiles.follow, report):
+    queries = QueryLoop(service, stop)
+    for target in (
+        follow_models,
+        follow_batch_events,
+        follow_tiles,
+        tiles.follow,
+        report,
+        log_predictions,
+        queries.run,
+    ):
         threading.Thread(target=target, name=target.__name__, daemon=True).start()
     return stop

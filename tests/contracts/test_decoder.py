@@ -1,4 +1,4 @@
-"""The quick decoder takes only what the validator takes, and with the same values; what is plainly good it does take."""
+"""The quick decoder takes only what the validator takes, and with the same values; what is plainly good it takes."""
 
 import json
 from datetime import datetime
@@ -108,5 +108,5 @@ def test_seconds_and_times_are_each_others_inverse(seconds: int) -> None:
 def test_only_times_of_the_contracts_form_are_times() -> None:
     assert seconds_of(None) is None
     for text in ("20130101T000000.000Z", "2013-02-30T00:00:00Z", "2013-01-01T00:00:00z", "2013-01-01 00:00:00Z"):
-        with pytest.raises(ValueError, match=""):
+        with pytest.raises(ValueError, match=text):
             seconds_of(text)

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from include.contracts.columns import judged
 from include.features.assemble import feature_rows, lookups_of, pivot, window_columns, with_prediction_time
-from include.features.columns import ReferenceTable, compute_features, key_texts, numpy_column
+from include.features.columns import ReferenceTable, compute_features, key_texts, numpy_column, numpy_columns
 from include.features.spec import FeatureSet, Reference
 from include.tiles.build import build_tiles
 from include.tiles.kernel import Floats, TileIndex, minutes_of
@@ -106,7 +106,7 @@ def test_batch_equals_one_query_at_a_time(world: World) -> None:
     seen: dict[str, set[Any]] = {feature.name: set() for feature in FEATURES.features}
     for number in range(0, world.subject_rows.num_rows, 7):
         one = world.subject_rows.slice(number, 1)
-        computed = compute_features(one, windows_of(index, one), references, FEATURES)
+        computed = compute_features(numpy_columns(one), windows_of(index, one), references, FEATURES)
         row = batch[one.column("id")[0].as_py()]
         for name, values in computed.items():
             assert equal(row[name], values[0]), (row["subject_id"], name, row[name], values[0])
@@ -143,10 +143,10 @@ def test_many_rows_equal_one_row(world: World) -> None:
     index = TileIndex.from_arrow(USE_CASE.tiles, world.tile_rows)
     references = {r.name: ReferenceTable.from_arrow(r, world.references[r.name]) for r in FEATURES.references}
     windows = windows_of(index, world.subject_rows)
-    many = compute_features(world.subject_rows, windows, references, FEATURES)
+    many = compute_features(numpy_columns(world.subject_rows), windows, references, FEATURES)
     for number in range(0, world.subject_rows.num_rows, 11):
         alone = {name: values[number : number + 1] for name, values in windows.items()}
-        one = compute_features(world.subject_rows.slice(number, 1), alone, references, FEATURES)
+        one = compute_features(numpy_columns(world.subject_rows.slice(number, 1)), alone, references, FEATURES)
         assert all(equal(many[name][number], one[name][0]) for name in many)
 
 

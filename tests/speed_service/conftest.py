@@ -19,13 +19,14 @@ from include.bundle.bundle import Contents, Predictor, write_bundle
 from include.bundle.store import DirectoryStore
 from include.ledger import Entry, append
 from include.settings import KafkaSettings, S3Settings
+from include.tiles.kernel import TileIndex
 from include.training.encoding import Encoders
 from include.training.network import Network, NetworkConfig
 from include.use_case import UseCase, load_use_case
 from speed_service.app import create_app, service_of
 from speed_service.champion import load_champion
 from speed_service.config import ServiceConfig
-from speed_service.history import TILE_ROWS, History, history_from_table
+from speed_service.history import TILE_ROWS, History, Published
 
 TOKEN = "a-token-of-the-tests-alone"
 FIRST_DAY = date(2013, 1, 10)
@@ -157,7 +158,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> tupl
 
 @pytest.fixture(scope="session")
 def history(use_case: UseCase) -> History:
-    return history_from_table(some_tiles(), use_case.tiles, days_between(FIRST_DAY, LAST_DAY), 7)
+    days = days_between(FIRST_DAY, LAST_DAY)
+    published = Published(7, days, TileIndex.from_arrow(use_case.tiles, some_tiles()))
+    return History(use_case, published, TileIndex.empty(use_case.tiles))
 
 
 @pytest.fixture
@@ -175,6 +178,7 @@ def world(empty_world: World, bundles: tuple[DirectoryStore, list[str]], history
     entry = Entry(1, "2013-01-21T02:00:00Z", "promoted", model_ids[0], None, "test", "test", "run-1")
     service.swap_champion(load_champion(store, use_case, entry))
     service.swap_history(history)
+    service.stream_read()
     return World(empty_world.app, empty_world.client, store, use_case)
 
 

@@ -1,77 +1,117 @@
-"""What the published tiles cover, and how they are read from a Delta table."""
+"""What a prediction time could see of published days and streamed tiles, and the published table as it is read."""
 
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
+from hypothesis import given
+from hypothesis import strategies as st
 
-from include.use_case import UseCase
-from speed_service.history import History, TilesTable, empty_history, history_from_table, visible
-from tests.speed_service.conftest import days_between, some_tiles, tile_row, tile_table
+from include.streaming.messages import minute_of, minute_text
+from include.tiles.kernel import TileIndex, WindowPlan, window_columns
+from include.use_case import UseCase, load_use_case
+from speed_service.history import NOTHING_SEEN, History, Progress, Published, TilesTable, day_start, spans
+from tests.speed_service.conftest import days_between, tile_row, tile_table
 
 DAY = date(2013, 1, 20)
+USE_CASE = load_use_case("flight_delay")
+SOURCES = sorted(spans(USE_CASE.features.windows))
 
 
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(f"{text}+00:00")
-
-
-def covering(use_case: UseCase, *days: date) -> History:
-    return history_from_table(some_tiles(), use_case.tiles, frozenset(days), 1)
+def covering(days: frozenset[date], progress: dict[str, Progress] | None = None) -> History:
+    empty = TileIndex.empty(())
+    return History(USE_CASE, Published(1, days, empty), empty, progress or {})
 
 
 @pytest.mark.parametrize(
     ("moment", "as_of"),
     [
-        ("2013-01-20T14:15:59", "2013-01-20T14:15:00"),
-        ("2013-01-20T00:00:00", "2013-01-20T00:00:00"),
-        ("2013-01-21T00:00:00", "2013-01-21T00:00:00"),
-        ("2013-01-21T00:01:00", "2013-01-21T00:00:00"),
-        ("2013-02-21T10:00:00", "2013-01-21T00:00:00"),
-        ("2013-01-18T10:00:00", "2013-01-18T10:00:00"),
+        ("2013-01-20T14:15:59Z", "2013-01-20T14:15:00Z"),
+        ("2013-01-20T00:00:00Z", "2013-01-20T00:00:00Z"),
+        ("2013-01-21T00:00:00Z", "2013-01-21T00:00:00Z"),
+        ("2013-01-21T00:01:00Z", "2013-01-21T00:00:00Z"),
+        ("2013-02-21T10:00:00Z", "2013-01-21T00:00:00Z"),
+        ("2013-01-18T10:00:00Z", "2013-01-18T10:00:00Z"),
     ],
 )
-def test_as_of_is_the_prediction_time_or_the_end_of_what_is_published(
-    use_case: UseCase, moment: str, as_of: str
-) -> None:
-    history = history_from_table(some_tiles(), use_case.tiles, days_between(date(2013, 1, 10), DAY), 1)
-    assert history.as_of(at(moment)) == at(as_of)
+def test_as_of_is_the_prediction_time_or_the_end_of_what_is_published(moment: str, as_of: str) -> None:
+    seen = covering(days_between(date(2013, 1, 10), DAY)).seen(minute_of(moment))
+    assert set(seen.as_of.values()) == {as_of}
+    assert seen.complete == (minute_of(moment) == minute_of(as_of))
 
 
-def test_nothing_is_visible_before_the_first_published_day(use_case: UseCase) -> None:
-    assert covering(use_case, DAY).as_of(at("2013-01-19T12:00:00")) is None
-    assert empty_history(use_case.tiles).as_of(at("2013-01-19T12:00:00")) is None
+def test_nothing_is_visible_before_the_first_published_day() -> None:
+    for history in (covering(frozenset([DAY])), History.empty(USE_CASE)):
+        seen = history.seen(minute_of("2013-01-19T12:00:00Z"))
+        assert set(seen.as_of.values()) == {None} and set(seen.until.values()) == {NOTHING_SEEN}
+        assert seen.degraded and not seen.complete
 
 
-def test_without_tiles_everything_is_degraded(use_case: UseCase) -> None:
-    seen = visible(empty_history(use_case.tiles), use_case, at("2013-01-20T12:00:00"))
-    assert all(source.degraded and source.as_of is None for source in seen.values())
+def test_streamed_minutes_go_on_where_published_days_end() -> None:
+    border = minute_of("2013-01-21T10:30:00Z")
+    streamed = {source: Progress(day_start(date(2013, 1, 21)), border, border) for source in SOURCES}
+    history = covering(days_between(date(2013, 1, 10), DAY), streamed)
+    assert set(history.seen(border - 5).as_of.values()) == {"2013-01-21T10:25:00Z"}
+    later = history.seen(border + 5)
+    assert set(later.as_of.values()) == {"2013-01-21T10:30:00Z"} and not later.degraded
 
 
-def test_a_hole_in_the_days_of_a_window_degrades(use_case: UseCase) -> None:
+def test_a_stream_that_began_after_a_gap_leaves_a_hole() -> None:
+    border = minute_of("2013-01-21T10:30:00Z")
+    began_late = {source: Progress(border - 60, border, border) for source in SOURCES}
+    seen = covering(days_between(date(2013, 1, 10), DAY), began_late).seen(border)
+    assert set(seen.as_of.values()) == {"2013-01-21T10:30:00Z"} and seen.degraded
+
+
+def test_a_hole_in_the_days_of_a_window_degrades() -> None:
     whole = days_between(date(2013, 1, 10), DAY)
-    holed = history_from_table(some_tiles(), use_case.tiles, whole - {date(2013, 1, 17)}, 1)
-    seen = visible(holed, use_case, at("2013-01-20T12:00:00"))
-    assert seen["arrivals"].degraded  # its windows reach seven days back
-    assert not seen["departures"].degraded  # its windows reach one day back
+    noon = minute_of("2013-01-20T12:00:00Z")
+    assert not covering(whole).seen(noon).degraded
+    assert covering(whole - {date(2013, 1, 17)}).seen(noon).degraded  # windows reach seven days back
+    assert not covering(whole - {date(2013, 1, 12)}).seen(noon).degraded
 
 
-def test_the_start_of_all_facts_is_no_hole(use_case: UseCase) -> None:
-    days = days_between(use_case.history_start, date(2013, 1, 2))
-    seen = visible(covering(use_case, *days), use_case, at("2013-01-02T12:00:00"))
-    assert not any(source.degraded for source in seen.values())
+def test_the_start_of_all_facts_is_no_hole() -> None:
+    days = days_between(USE_CASE.history_start, date(2013, 1, 2))
+    assert not covering(days).seen(minute_of("2013-01-02T12:00:00Z")).degraded
 
 
-def test_silence_is_judged_against_the_prediction_time(use_case: UseCase) -> None:
-    history = history_from_table(some_tiles(), use_case.tiles, days_between(date(2013, 1, 10), DAY), 1)
-    soon, later = (
-        visible(history, use_case, at("2013-01-21T05:59:00")),
-        visible(history, use_case, at("2013-01-21T06:01:00")),
-    )
-    assert not soon["departures"].degraded and later["departures"].degraded
-    assert soon["weather"].degraded  # weather may be silent for three hours only
+def test_silence_is_judged_against_the_prediction_time() -> None:
+    days = days_between(date(2013, 1, 10), DAY)
+    patient = replace(USE_CASE, silence_minutes={"departures": 360})
+    empty = TileIndex.empty(())
+    history = History(patient, Published(1, days, empty), empty)
+    assert not history.seen(minute_of("2013-01-21T06:00:00Z")).degraded
+    assert history.seen(minute_of("2013-01-21T06:01:00Z")).degraded
+
+
+BASE = date(2013, 1, 10)
+DAYS = st.frozensets(st.integers(0, 12).map(lambda n: BASE + timedelta(days=n)))
+MINUTES = st.integers(day_start(BASE) - 600, day_start(BASE) + 14 * 1440)
+
+
+@given(DAYS, st.dictionaries(st.sampled_from(SOURCES), st.tuples(MINUTES, MINUTES)), MINUTES)
+def test_seen_equals_a_brute_force_over_minutes(
+    days: frozenset[date], streamed: dict[str, tuple[int, int]], minute: int
+) -> None:
+    progress = {source: Progress(low, high, high) for source, (low, high) in streamed.items()}
+    seen = covering(days, progress).seen(minute)
+    degraded = False
+    for source, span in spans(USE_CASE.features.windows).items():
+        known = {m for day in days for m in range(day_start(day), day_start(day) + 1440)}
+        known |= set(range(*streamed[source])) if source in streamed else set()
+        border = max((m + 1 for m in known if m < minute), default=NOTHING_SEEN)
+        assert seen.until[source] == border
+        assert seen.as_of[source] == (minute_text(border) if border else None)
+        first = max(minute - span, day_start(USE_CASE.history_start))
+        silent = minute - border > USE_CASE.silence_minutes.get(source, 10**9)
+        degraded |= not border or silent or not set(range(first, border)) <= known
+    assert seen.degraded == degraded
+    assert seen.complete == all(end >= minute for end in seen.until.values())
 
 
 def write_day(path: Path, day: str, minute: datetime, value: int) -> None:
@@ -91,10 +131,9 @@ def test_reads_the_newest_days_of_a_delta_table(tmp_path: Path, use_case: UseCas
     assert table.read().days == frozenset()
     for number in (18, 19, 20):
         write_day(path, f"2013-01-{number}", datetime(2013, 1, number, 9, tzinfo=UTC), number)
-    history = table.read()
-    assert history.days == {date(2013, 1, 19), date(2013, 1, 20)}
-    assert len(history.indexes["schedule_by_origin"]) == 2 == history.rows
-    assert len(history.indexes["weather_by_origin"]) == 0
+    published = table.read()
+    assert published.days == {date(2013, 1, 19), date(2013, 1, 20)}
+    assert len(published.index) == 2
 
 
 def test_sees_a_day_that_is_written_again(tmp_path: Path, use_case: UseCase) -> None:
@@ -105,5 +144,8 @@ def test_sees_a_day_that_is_written_again(tmp_path: Path, use_case: UseCase) -> 
     write_day(path, "2013-01-20", minute, 5)
     assert table.version() != first.version
     again = table.read()
-    assert again.rows == 1
-    assert again.indexes["schedule_by_origin"].totals[-1, 0] == 5
+    assert len(again.index) == 1
+    window = next(w for w in use_case.features.windows if w.tile.name == "schedule_by_origin")
+    at = np.array([minute_of("2013-01-20T10:00:00Z")])
+    columns = window_columns([again.index], WindowPlan.of([window]), {window.key: ["EWR"]}, at)
+    assert columns[f"{window.name}_count"] == 5

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+from include.tiles.kernel import TileIndex
 from include.use_case import UseCase
 from speed_service.app import service_of
-from speed_service.history import history_from_table
+from speed_service.history import History, Published
 from tests.speed_service.conftest import (
     FIRST_DAY,
     LAST_DAY,
@@ -26,7 +27,8 @@ def probability_with(world: World, use_case: UseCase, minute: datetime) -> float
     """The answer when twenty very late departures stand in one minute."""
     planted = tile_table([tile_row("departures_by_carrier", "UA", minute, [20, 9000, 20])])
     rows = pa.concat_tables([some_tiles(), planted])
-    service_of(world.app).swap_history(history_from_table(rows, use_case.tiles, days_between(FIRST_DAY, LAST_DAY), 9))
+    published = Published(9, days_between(FIRST_DAY, LAST_DAY), TileIndex.from_arrow(use_case.tiles, rows))
+    service_of(world.app).swap_history(History(use_case, published, TileIndex.empty(use_case.tiles)))
     return float(world.predict(subject()).json["predictions"][0]["probability"])
 
 

@@ -16,7 +16,7 @@ from include.locations import Models
 from include.use_case import UseCase
 from speed_service.app import service_of
 from speed_service.champion import load_champion
-from speed_service.history import History
+from speed_service.history import History, Published
 from speed_service.service import Service
 from speed_service.watcher import ModelWatcher, TilesWatcher
 from tests.speed_service.conftest import World, make_bundle, promote, subject
@@ -46,6 +46,7 @@ def sent(empty_world: World) -> list[dict[str, Any]]:
 def service(empty_world: World, sent: list[dict[str, Any]], history: History) -> Service:
     service = service_of(empty_world.app)
     service.swap_history(history)
+    service.stream_read()
     return service
 
 
@@ -185,7 +186,7 @@ def test_no_request_fails_or_mixes_models_during_swaps(
         clients = [pool.submit(client) for _ in range(4)]
         for n in range(300):
             service.swap_champion(champions[n % 3])
-            service.swap_history(replace(history, version=n))
+            service.swap_history(replace(history, published=replace(history.published, version=n)))
         done.set()
         seen = [answer for running in clients for answer in running.result()]
     assert {status for status, _, _ in seen} == {200}
@@ -195,32 +196,41 @@ def test_no_request_fails_or_mixes_models_during_swaps(
 class Table:
     """A tiles table in memory that counts how often it is read whole."""
 
-    def __init__(self, history: History) -> None:
-        self.history: History | None = history
+    def __init__(self, published: Published) -> None:
+        self.published: Published | None = published
         self.reads = 0
 
     def version(self) -> int | None:
-        return None if self.history is None else self.history.version
+        return None if self.published is None else self.published.version
 
-    def read(self) -> History:
+    def read(self) -> Published:
         self.reads += 1
-        assert self.history is not None
-        return self.history
+        assert self.published is not None
+        return self.published
 
 
 def test_tiles_are_read_again_only_when_their_version_changed(empty_world: World, history: History) -> None:
-    service, table = service_of(empty_world.app), Table(history)
+    service, table = service_of(empty_world.app), Table(history.published)
     watcher = TilesWatcher(service, table, threading.Event())  # type: ignore[arg-type]
     watcher.refresh()
     watcher.refresh()
-    assert (table.reads, service.history) == (1, history)
-    table.history = replace(history, version=8)
+    assert (table.reads, service.history.version) == (1, history.version)
+    table.published = replace(history.published, version=8)
     watcher.refresh()
     assert (table.reads, service.history.version) == (2, 8)
 
 
 def test_no_tiles_yet_is_told(empty_world: World, history: History) -> None:
-    service, table = service_of(empty_world.app), Table(history)
-    table.history = None
+    service, table = service_of(empty_world.app), Table(history.published)
+    table.published = None
     TilesWatcher(service, table, threading.Event()).refresh()  # type: ignore[arg-type]
     assert "no tiles have been published" in service.tiles_reason
+
+
+def test_a_service_is_ready_when_model_and_tiles_are_there_and_what_was_streamed_is_read(world: World) -> None:
+    service = service_of(world.app)
+    assert service.not_ready() == ()
+    service.stream_reason = "the tiles topic has not been read yet"
+    assert world.client.get("/readyz").status_code == 503
+    service.stream_read()
+    assert world.client.get("/readyz").status_code == 200

@@ -1,0 +1,113 @@
+"""Streamed tiles in memory: the newest value counts, progress never goes back, and published days win."""
+
+from datetime import date
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.streaming.messages import Progress, TileUpdate, encode, minute_text
+from include.tiles.kernel import TileIndex, WindowPlan, window_columns
+from include.use_case import load_use_case
+from speed_service.history import History, Published, day_start
+from speed_service.live_tiles import HistoryMaker, LiveTiles
+
+USE_CASE = load_use_case("flight_delay")
+FIRST, SECOND = date(2013, 2, 4), date(2013, 2, 5)
+START = day_start(FIRST)
+WINDOW = next(w for w in USE_CASE.features.windows if w.name == "origin_departed_24h")
+
+
+def tile(minute: int, key: str = "EWR", count: int = 1, kind: str = "departures_by_origin") -> bytes:
+    return encode(TileUpdate(kind, key, minute_text(minute), [count, 10 * count, 0, 10]))
+
+
+def progress(border: int, source: str = "departures") -> bytes:
+    return encode(Progress(source, *(minute_text(minute) for minute in (START, border, border))))
+
+
+def counted(index: TileIndex, minute: int, key: str = "EWR") -> float:
+    columns = window_columns([index], WindowPlan.of([WINDOW]), {("origin",): [key]}, np.array([minute]))
+    return float(columns["origin_departed_24h_count"][0])
+
+
+UPDATES = st.lists(
+    st.tuples(st.integers(START, START + 5), st.sampled_from(["EWR", "JFK"]), st.integers(1, 9)), max_size=30
+)
+
+
+@given(UPDATES, st.lists(st.integers(0, 30), max_size=4))
+def test_the_newest_value_of_each_tile_counts_however_messages_are_grouped(updates: Any, cuts: list[int]) -> None:
+    live = LiveTiles(USE_CASE, 31)
+    borders = [0, *sorted(cuts), len(updates)]
+    for low, high in pairwise(borders):
+        live.apply([tile(*update) for update in updates[low:high]])
+        live.index(frozenset())
+    newest = {(minute, key): count for minute, key, count in updates}
+    assert len(live) == len(newest)
+    for key in ("EWR", "JFK"):
+        expected = sum(count for (_, k), count in newest.items() if k == key)
+        assert counted(live.index(frozenset()), START + 1000, key) == expected
+
+
+def test_what_is_no_message_or_of_an_unknown_kind_is_left_out() -> None:
+    live = LiveTiles(USE_CASE, 31)
+    wrong = encode(TileUpdate("departures_by_origin", "EWR", minute_text(START), [1]))
+    live.apply([b"nope", tile(START, kind="of_a_later_version"), wrong, tile(START)])
+    assert len(live) == 1
+
+
+def test_old_tiles_are_dropped() -> None:
+    live = LiveTiles(USE_CASE, keep_days=2)
+    live.apply([tile(START), tile(START + 2 * 1440 - 1)])
+    live.index(frozenset())
+    assert len(live) == 2
+    live.apply([tile(START + 2 * 1440)])
+    live.index(frozenset())
+    assert len(live) == 2
+
+
+class Histories:
+    """Every history that was handed on."""
+
+    def __init__(self) -> None:
+        self.made: list[History] = []
+        self.maker = HistoryMaker(USE_CASE, 31, self.made.append)
+
+    @property
+    def newest(self) -> History:
+        return self.made[-1]
+
+    def count(self, minute: int) -> float:
+        plan = WindowPlan.of([WINDOW])
+        columns = window_columns(self.newest.indexes, plan, {("origin",): ["EWR"]}, np.array([minute]))
+        return float(columns["origin_departed_24h_count"][0])
+
+
+def published(day: date, count: int, version: int) -> Published:
+    index = TileIndex.build(
+        USE_CASE.tiles, ["departures_by_origin"], ["EWR"], np.array([day_start(day)]), [[count, 0, 0, 0]]
+    )
+    return Published(version, frozenset([day]), index)
+
+
+def test_a_published_day_replaces_what_was_streamed_of_it() -> None:
+    histories = Histories()
+    histories.maker.on_streamed([tile(START), tile(START + 1440), progress(START + 1500)])
+    assert histories.count(START + 10) == 1 and histories.count(START + 1500) == 1
+    histories.maker.on_published(published(FIRST, 7, 1))
+    assert histories.count(START + 10) == 7, "the late facts of the day are in it"
+    assert histories.count(START + 1439) == 7 and len(histories.newest.live) == 1
+    histories.maker.on_streamed([tile(START + 5)])
+    assert histories.count(START + 10) == 7, "a repeat of what was published changes nothing"
+
+
+def test_progress_never_goes_back_and_an_older_history_stays_as_it_was() -> None:
+    histories = Histories()
+    histories.maker.on_streamed([tile(START), progress(START + 20)])
+    older = histories.newest
+    histories.maker.on_streamed([progress(START + 10), tile(START + 1)])
+    assert histories.newest.seen(START + 30).until["departures"] == START + 20
+    assert len(older.live) == 1 and len(histories.newest.live) == 2
