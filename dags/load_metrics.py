@@ -1,10 +1,11 @@
-"""For each preprocessed day, hourly, and by hand: Kafka metrics -> Hive tables, read back through HiveServer2."""
+"""For each preprocessed day, hourly, and by hand: predictions are logged and judged, metrics loaded and read back."""
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, TriggerRule
 
-from lambda_dl.conventions import common, optional_day
+from lambda_dl.conventions import COSTLY, common, optional_day
 from lambda_dl.deployment import DEPLOYMENT
-from lambda_dl.tasks import anything_ingested, load_metrics, read_back_metrics
+from lambda_dl.operators.spark_job import SparkJobOperator
+from lambda_dl.tasks import anything_ingested, anything_to_score, load_metrics, read_back_metrics
 
 with DAG(
     **common("load_metrics", "serving"),
@@ -16,4 +17,8 @@ with DAG(
         "to": optional_day("To", "Only said in the log"),
     },
 ):
-    anything_ingested() >> load_metrics() >> read_back_metrics()
+    score = SparkJobOperator(task_id="score_predictions", job="score_predictions", pool="write_predictions", **COSTLY)
+    # With nothing to score the job is skipped, and the metrics are loaded all the same.
+    loaded = load_metrics.override(trigger_rule=TriggerRule.NONE_FAILED)()
+    anything_ingested() >> anything_to_score() >> score >> loaded
+    read_back_metrics(loaded)

@@ -29,6 +29,7 @@ ARROW_TYPES: Mapping[str, pa.DataType] = {
     "timestamp": pa.timestamp("us", tz="UTC"),
     "array<string>": pa.list_(pa.string()),
     "array<bigint>": pa.list_(pa.int64()),
+    "map<string,timestamp>": pa.map_(pa.string(), pa.timestamp("us", tz="UTC")),
 }
 ATTEMPTS = 5
 
@@ -67,6 +68,15 @@ def count_by(use_case: str, table: str, columns: Sequence[str], ds: Iterable[str
     return {tuple(row[column] for column in columns): int(row["count_all"]) for row in grouped}
 
 
+def rows_by_day(use_case: str, table: str) -> dict[str, int]:
+    """Rows of a table by ``ds``, from its log alone: no data file is opened."""
+    actions = pa.table(open_table(use_case, table).get_add_actions(flatten=True))
+    counts: dict[str, int] = {}
+    for ds, rows in zip(actions["partition.ds"].to_pylist(), actions["num_records"].to_pylist(), strict=True):
+        counts[ds] = counts.get(ds, 0) + int(rows)
+    return counts
+
+
 def merge_rows(use_case: str, table: Table, rows: Sequence[Mapping[str, Any]], update: bool = False) -> int:
     """Insert the rows whose key the table lacks, in one commit; with ``update`` also replace those it has.
 
@@ -89,8 +99,9 @@ def merge_rows(use_case: str, table: Table, rows: Sequence[Mapping[str, Any]], u
 
 def _merge_once(use_case: str, table: Table, content: pa.Table, update: bool) -> int:
     condition = " AND ".join(f"target.{name} = source.{name}" for name in table.key)
+    # A column declared since the table was made is added to it, null in its older rows.
     merge = open_table(use_case, table.name).merge(
-        content, predicate=condition, source_alias="source", target_alias="target"
+        content, predicate=condition, source_alias="source", target_alias="target", merge_schema=True
     )
     if update:
         merge = merge.when_matched_update_all()

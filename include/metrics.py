@@ -1,8 +1,9 @@
 """Kafka metrics -> Hive tables, exactly once: consume, validate, merge by identity, read back through HiveServer2.
 
 Every message has a ``metric_id``; a row is inserted only if the table lacks it, so a second delivery, a second run and
-a crash in between change nothing. The ledger's lines in S3 are copied the same way. It does not know what the metrics
-mean nor who measured them.
+a crash in between change nothing. The ledger's lines in S3 are copied the same way. After the merge the tables must
+have every identity; reading back then compares HiveServer2 with the tables, without the topic. It does not know what
+the metrics mean nor who measured them.
 """
 
 import json
@@ -42,8 +43,14 @@ TABLES: Mapping[str, Table] = {
     "data_quality": DATA_QUALITY,
 }
 #: Columns that a message may leave out.
-OPTIONAL = frozenset({"model_id", "config", "epochs", "validation_auc", "validation_log_loss", "seconds", "instance"})
+OPTIONAL = frozenset(
+    {"model_id", "config", "epochs", "validation_auc", "validation_log_loss", "seconds", "instance", "auc", "hour"}
+)
 TIMEOUT_SECONDS = 60.0
+
+
+class LoadIncomplete(ValueError):
+    """A table lacks rows that were merged into it; the message names tables, days and differences."""
 
 
 class ReadBackMismatch(ValueError):
@@ -73,6 +80,10 @@ class Loaded:
         for row in rows:
             days.setdefault(str(row["ds"]), set()).add(str(row[table.key[0]]))
         self.inserted[table.name] = self.inserted.get(table.name, 0) + inserted
+
+    def days(self) -> dict[str, list[str]]:
+        """The days of each table that metrics were found of."""
+        return {table: sorted(days) for table, days in self.identities.items() if days}
 
 
 def data_quality_id(use_case: str, ds: str, source: str, dimension: str, value: float) -> str:
@@ -204,6 +215,7 @@ def load_metrics(
     for table in dict.fromkeys(TABLES.values()):
         _merge(use_case, table, by_table.get(table.name, []), loaded)
     _merge(use_case, LEDGER, ledger_rows(client or s3_client(), use_case), loaded)
+    check_loaded(use_case, loaded)
     log.info("%d messages read, rows inserted: %s", len(messages), loaded.inserted)
     return loaded
 
@@ -231,40 +243,63 @@ def ledger_row(line: Mapping[str, Any]) -> dict[str, Any]:
     return {column.name: typed_value(column, values.get(column.name)) for column in LEDGER.columns}
 
 
-def read_back(use_case: str, loaded: Loaded, settings: HiveSettings | None = None) -> dict[str, int]:
-    """Ask HiveServer2 for what was loaded; returns rows seen by table, raises ``ReadBackMismatch``."""
+def check_loaded(use_case: str, loaded: Loaded) -> None:
+    """Raise ``LoadIncomplete`` unless the tables have every identity that was merged into them, once."""
+    problems: list[str] = []
+    for table, days in loaded.days().items():
+        problems += differences(table, loaded.identities[table], _identities_in_table(use_case, table, days))
+    if problems:
+        raise LoadIncomplete("; ".join(problems))
+
+
+def read_back(use_case: str, days: Mapping[str, Sequence[str]], settings: HiveSettings | None = None) -> dict[str, int]:
+    """Ask HiveServer2 for the rows of some tables' days and compare with the tables themselves.
+
+    Returns rows seen by table; raises ``ReadBackMismatch``. What is loaded in the meantime may be shown already.
+    """
     door = settings or HiveSettings.from_environment(os.environ)
     seen: dict[str, int] = {}
     problems: list[str] = []
     with hive.connect(host=door.host, port=door.port, username=door.user, database=use_case) as connection:
-        for table in (*dict.fromkeys(TABLES.values()), LEDGER):
-            wanted = loaded.identities.get(table.name, {})
-            if wanted:
-                found = _identities_in_hive(connection, table, sorted(wanted))
-                seen[table.name] = sum(found.values())
-                problems += differences(table.name, wanted, found)
+        for table, wanted in days.items():
+            there: dict[str, set[str]] = {}
+            for ds, identity in _identities_in_table(use_case, table, wanted):
+                there.setdefault(ds, set()).add(identity)
+            found = _identities_in_hive(connection, table, wanted)
+            seen[table] = sum(found.values())
+            problems += differences(table, there, found)
     if problems:
         raise ReadBackMismatch("; ".join(problems))
     log.info("HiveServer2 shows everything that was loaded: %s", seen)
     return seen
 
 
-def _identities_in_hive(connection: Any, table: Table, days: Sequence[str]) -> Counter[tuple[str, str]]:
+#: The column that identifies a row, by table.
+IDENTITY: Mapping[str, str] = {table.name: table.key[0] for table in (*TABLES.values(), LEDGER)}
+
+
+def _identities_in_table(use_case: str, table: str, days: Iterable[str]) -> Counter[tuple[str, str]]:
+    """Rows by (ds, identity) in the table itself."""
+    columns = lake.dataset(use_case, table, days).to_table(columns=["ds", IDENTITY[table]])
+    return Counter((str(ds), str(identity)) for ds, identity in zip(*columns.to_pydict().values(), strict=True))
+
+
+def _identities_in_hive(connection: Any, table: str, days: Sequence[str]) -> Counter[tuple[str, str]]:
     """Rows by (ds, identity) that HiveServer2 shows for some days; ``ds`` values are passed as parameters."""
     cursor = connection.cursor()
     marks = ", ".join(["%s"] * len(days))
-    cursor.execute(f"SELECT ds, {table.key[0]} FROM {table.name} WHERE ds IN ({marks})", tuple(days))
+    cursor.execute(f"SELECT ds, {IDENTITY[table]} FROM {table} WHERE ds IN ({marks})", tuple(days))
     return Counter((str(ds), str(identity)) for ds, identity in cursor.fetchall())
 
 
 def differences(table: str, wanted: Mapping[str, Iterable[str]], found: Mapping[tuple[str, str], int]) -> list[str]:
-    """What is loaded but not shown, or shown more than once: one sentence per table and day."""
+    """What is loaded but missing, or there more than once: one sentence per table and day."""
     problems = []
     for ds, identities in sorted(wanted.items()):
         missing = sorted(identity for identity in identities if not found.get((ds, identity)))
         if missing:
-            problems.append(f"{table} {ds}: {len(missing)} loaded rows are not shown, first {missing[0]}")
+            problems.append(f"{table} {ds}: {len(missing)} loaded rows are missing, first {missing[0]}")
     for (ds, identity), count in sorted(found.items()):
         if count > 1:
-            problems.append(f"{table} {ds}: {identity} is shown {count} times")
+            problems.append(f"{table} {ds}: {identity} is there {count} times")
     return problems

@@ -15,6 +15,7 @@ SPARK_TYPES: dict[FieldType, str] = {
     "double": "double",
     "timestamp": "timestamp",
 }
+FEATURE_TYPES = {"numeric": "double", "categorical": "string"}
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,7 @@ LABELS = Table(
 
 def features_table(use_case: UseCase) -> Table:
     """One row per subject with its features as of its default prediction time."""
-    types = {"numeric": "double", "categorical": "string"}
-    features = tuple(Column(f.name, types[f.kind], f.comment) for f in use_case.features.features)
+    features = tuple(Column(f.name, FEATURE_TYPES[f.kind], f.comment) for f in use_case.features.features)
     return Table(
         "features",
         "Features of each subject at its default prediction time",
@@ -108,6 +108,32 @@ def features_table(use_case: UseCase) -> Table:
             Column("prediction_time", "timestamp", "Nothing known later than this entered the row, UTC"),
             *features,
             Column("features_hash", "string", "Hash of the feature definition"),
+            RUN_ID,
+            DS,
+        ),
+    )
+
+
+def predictions_table(use_case: UseCase) -> Table:
+    """Every answer of the speed service with the features it was made from; append-only."""
+    features = tuple(Column(f.name, FEATURE_TYPES[f.kind], f.comment) for f in use_case.features.features)
+    return Table(
+        "predictions",
+        "Every prediction served, with its features as they were; ds is the day of the prediction time",
+        (
+            Column("id", "string", "The subject"),
+            Column("prediction_time", "timestamp", "The moment that the prediction speaks from, UTC"),
+            Column("predicted_at", "timestamp", "When the answer was given, UTC"),
+            Column("model_id", "string", "The bundle that answered"),
+            Column("sequence", "bigint", "Line of the ledger that made it champion"),
+            Column("probability", "double", "Of the predicted event"),
+            Column("degraded", "boolean", "A source was silent for too long, or its windows had a hole"),
+            Column("via", "string", "kafka or http"),
+            Column("as_of", "map<string,timestamp>", "Per source, the minute before which it was visible; null: none"),
+            *features,
+            Column("features_hash", "string", "Hash of the feature definition"),
+            Column("kafka_partition", "int", "Where the message lies on the predictions topic"),
+            Column("kafka_offset", "bigint", "Where in that partition"),
             RUN_ID,
             DS,
         ),
@@ -137,7 +163,7 @@ BOOK = Table(
     "book",
     "What came in and went out of each stage, per day and source",
     (
-        Column("stage", "string", "ingest, preprocess or labels"),
+        Column("stage", "string", "ingest, preprocess, labels or scoring"),
         Column("source", "string", "Source, or the table that the stage wrote"),
         Column("landed", "bigint", "Rows that came in"),
         Column("ingested", "bigint", "Rows that went on"),
@@ -173,17 +199,18 @@ TRAINING_RUNS = Table(
 
 MODEL_QUALITY = Table(
     "model_quality",
-    "Quality of a model, or of a rival, on held-out days",
+    "Quality of a model, or of a rival: on held-out days, and live on the days it has answered",
     (
         METRIC_ID,
         TIME,
         Column("model_id", "string", "The bundle; empty for a rival"),
-        Column("role", "string", "candidate, champion, base_rate or lightgbm"),
-        Column("split", "string", "validation or test"),
+        Column("role", "string", "candidate, champion, base_rate, lightgbm or live"),
+        Column("split", "string", "validation, test or live"),
         Column("from_ds", "string", "First day of the split"),
         Column("to_ds", "string", "Last day of the split"),
+        Column("hour", "timestamp", "Start of the hour of the prediction time, UTC; null: the whole span"),
         Column("rows", "bigint", "Labelled subjects"),
-        Column("auc", "double", "Area under the ROC curve"),
+        Column("auc", "double", "Area under the ROC curve; null with one class of labels only"),
         Column("log_loss", "double", "Mean negative log-likelihood, nats"),
         Column("brier", "double", "Mean squared error of the probability"),
         Column("calibration_error", "double", "Expected calibration error, 15 bins of equal count"),
@@ -247,4 +274,4 @@ def all_tables(use_case: UseCase) -> tuple[Table, ...]:
     """Every table of a use case, in the order of the data flow."""
     raw = tuple(raw_table(contract) for contract in use_case.sources)
     quarantine = tuple(quarantine_table(contract) for contract in use_case.sources)
-    return (*raw, *quarantine, TILES, features_table(use_case), LABELS, *SMALL)
+    return (*raw, *quarantine, TILES, features_table(use_case), LABELS, predictions_table(use_case), *SMALL)

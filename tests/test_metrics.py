@@ -77,7 +77,7 @@ def test_a_ledger_line_becomes_a_row() -> None:
 def test_reading_back_finds_missing_and_repeated_rows() -> None:
     found = {("d1", "a"): 1, ("d1", "b"): 2}
     problems = differences("t", {"d1": {"a", "b"}, "d2": {"c"}}, found)
-    assert problems == ["t d2: 1 loaded rows are not shown, first c", "t d1: b is shown 2 times"]
+    assert problems == ["t d2: 1 loaded rows are missing, first c", "t d1: b is there 2 times"]
     assert differences("t", {"d1": {"a"}}, {("d1", "a"): 1, ("d1", "older"): 1}) == []
 
 

@@ -34,9 +34,9 @@ from pyspark.sql.types import (
 from include import book
 from include.contracts.contract import Contract
 from include.settings import MysqlSettings
-from include.spark_jobs.catalog import facts_for, of_days, read_table
+from include.spark_jobs.catalog import create_tables, facts_for, of_days, read_table
 from include.spark_jobs.session import start_job
-from include.tables import DATA_QUALITY, LABELS, MODEL_QUALITY, RUNTIME_METRICS
+from include.tables import DATA_QUALITY, LABELS, MODEL_QUALITY, RUNTIME_METRICS, predictions_table
 from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("refresh_serving")
@@ -57,10 +57,6 @@ LONG_TEXTS = frozenset({"fact", "as_of_sources", "metric_id"})
 TIMESTAMP_FORMAT = "yyyy-MM-dd HH:mm:ss.SSSSSS"
 NEXT = "__next"
 OLD = "__old"
-PREDICTIONS = (
-    "id string, model_id string, probability double, prediction_time timestamp, predicted_at timestamp, "
-    "degraded boolean, as_of_sources string, ds string"
-)
 
 
 class NothingToServe(ValueError):
@@ -116,6 +112,29 @@ def recent_events(spark: SparkSession, use_case: UseCase, span: Span) -> DataFra
     return reduce(DataFrame.unionByName, frames)
 
 
+def recent_predictions(predictions: DataFrame, labels: DataFrame, span: Span) -> DataFrame:
+    """The predictions of the recent days and of those that are still open, with ``label`` where it is known."""
+    first = (span.first - timedelta(days=1)).isoformat()
+    known = labels.where(F.col("ds") >= first).select(F.col("subject_id").alias("id"), "label")
+    return (
+        predictions.where(F.col("ds") >= span.first.isoformat())
+        .join(known, "id", "left")
+        .select(
+            "id",
+            "model_id",
+            "probability",
+            "prediction_time",
+            "predicted_at",
+            "degraded",
+            F.to_json("as_of", {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss'Z'", "ignoreNullFields": "false"}).alias(
+                "as_of_sources"
+            ),
+            "label",
+            "ds",
+        )
+    )
+
+
 def newest_days(frame: DataFrame, days: int) -> DataFrame:
     """Only the rows of the newest ``days`` days that the table has."""
     newest = frame.agg(F.max("ds")).first()
@@ -137,7 +156,9 @@ def serving_frames(spark: SparkSession, use_case: UseCase, span: Span) -> dict[s
     return {
         "recent_events": recent_events(spark, use_case, span),
         **statistics,
-        "recent_predictions": spark.createDataFrame([], PREDICTIONS),
+        "recent_predictions": recent_predictions(
+            read_table(spark, name, predictions_table(use_case).name), read_table(spark, name, LABELS.name), span
+        ),
         MODEL_QUALITY.name: without_run(read_table(spark, name, MODEL_QUALITY.name)),
         RUNTIME_METRICS.name: without_run(
             newest_days(read_table(spark, name, RUNTIME_METRICS.name), use_case.serving.recent_days)
@@ -261,6 +282,7 @@ def refresh(spark: SparkSession, use_case: UseCase, settings: MysqlSettings, run
     started = time.monotonic()
     closed = book.closed_days(use_case, book.INGEST)
     span = recent_span(closed, use_case.serving.recent_days, datetime.now(UTC), run_id)
+    create_tables(spark, use_case)  # one may be declared since the last ingest
     with refresh_lock(settings, use_case.name) as cursor:
         frames = {table: stamped(f, span) for table, f in serving_frames(spark, use_case, span).items()}
         drop_tables(cursor, [table + suffix for table in frames for suffix in (NEXT, OLD)])

@@ -200,9 +200,26 @@ def _closed(stage: str) -> set[str]:
         return set()
 
 
+# What skips is the job alone: the metrics behind it are loaded in any case.
+@task.short_circuit(ignore_downstream_trigger_rules=False)
+def anything_to_score() -> bool:
+    """Skip the Spark job while no prediction is new and no day's labels or tiles were closed since it last ran."""
+    from include.predictions.due import outstanding
+    from include.settings import KafkaSettings
+    from include.use_case import load_use_case
+
+    with connected(S3, KAFKA):
+        found = outstanding(load_use_case(USE_CASE), KafkaSettings.from_environment())
+    log.info("%s", found.words())
+    return bool(found)
+
+
 @task
-def load_metrics(*, params: dict[str, Any]) -> dict[str, int]:
-    """Merge every metric on the topic, and the ledger, into the Hive tables; a metric is there once, however often."""
+def load_metrics(*, params: dict[str, Any]) -> dict[str, list[str]]:
+    """Merge every metric on the topic, and the ledger, into the Hive tables; a metric is there once, however often.
+
+    Returns the days of each table that it has seen metrics of.
+    """
     from include.metrics import load_metrics as load
 
     if params.get("from"):
@@ -213,20 +230,16 @@ def load_metrics(*, params: dict[str, Any]) -> dict[str, int]:
         log.info("%s: %d new rows", table, rows)
     if loaded.rejected:
         log.warning("%d messages were no metrics; the warnings above say where they lie", len(loaded.rejected))
-    return dict(loaded.inserted)
+    return loaded.days()
 
 
 @task(outlets=[WAREHOUSE])
-def read_back_metrics() -> dict[str, int]:
-    """Ask HiveServer2, as an analyst would, for everything on the topic, and compare.
-
-    The topic is read again (its identities are too many for XCom); what is new since the task before is loaded too.
-    """
-    from include.metrics import load_metrics as load
+def read_back_metrics(days: dict[str, list[str]]) -> dict[str, int]:
+    """Ask HiveServer2, as an analyst would, for the days that were loaded, and compare with the tables' own rows."""
     from include.metrics import read_back
 
-    with connected(S3, KAFKA, HIVE):
-        seen = read_back(USE_CASE, load(USE_CASE))
+    with connected(S3, HIVE):
+        seen = read_back(USE_CASE, days)
     for table, rows in seen.items():
         log.info("%s: %d rows through HiveServer2", table, rows)
     return dict(seen)

@@ -96,8 +96,16 @@ def test_one_driver_writes_each_big_table(dags: dict[str, Any]) -> None:
     assert pools == {
         "ingest_raw": {"write_raw"},
         "preprocess_features": {"write_features"},
+        "score_predictions": {"write_predictions"},
         "refresh_serving": {"write_serving"},
     }
+
+
+def test_metrics_are_loaded_when_there_is_nothing_to_score(dags: dict[str, Any]) -> None:
+    dag = dags["load_metrics"]
+    assert dag.get_task("anything_to_score").ignore_downstream_trigger_rules is False, "skips the job alone"
+    assert dag.get_task("load_metrics").trigger_rule == "none_failed", "a skipped job is no reason to skip"
+    assert dag.get_task("anything_ingested").ignore_downstream_trigger_rules is True, "skips everything"
 
 
 def test_the_nightly_partition_is_the_day_that_has_just_ended(dags: dict[str, Any]) -> None:

@@ -8,12 +8,16 @@ from datetime import date
 from typing import Any
 
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from include import book
+from include.features.assemble import feature_rows, with_prediction_time
+from include.landing import s3_client
 from include.settings import MysqlSettings
-from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving
-from include.spark_jobs.catalog import days_between
+from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving, score_predictions
+from include.spark_jobs.catalog import days_between, read_table
 from include.spark_jobs.session import open_session
+from include.tiles.build import TILE_COLUMNS, build_tiles
 from include.use_case import UseCase, load_use_case
 
 BASE = load_use_case("flight_delay")
@@ -51,6 +55,32 @@ def preprocess(name: str, first: date, last: date, run_id: str) -> None:
 def refresh(name: str, run_id: str) -> dict[str, int]:
     """Refresh MySQL and return rows by table."""
     return refresh_serving.refresh(session(), named(name), MysqlSettings.from_environment(), run_id)
+
+
+def score(name: str, run_id: str) -> int:
+    """Log and measure predictions; returns how many messages were none."""
+    return score_predictions.score(session(), named(name), run_id)
+
+
+def features_seen(name: str, subject_id: str, hidden: dict[str, str], forgotten: str = "") -> dict[str, Any]:
+    """A subject's features at its default prediction time by one who did not see all facts.
+
+    ``hidden``: per source the first minute (UTC) of tiles not seen; ``forgotten`` (source/id): a fact of no tile.
+    Made from tiles that lack what was not seen, so that it does not depend on how windows are cut.
+    """
+    use_case, spark = named(name), session()
+    facts = {c.name: read_table(spark, name, f"raw_{c.name}") for c in use_case.sources}
+    raw = facts[use_case.subject_source].where(F.col("id") == subject_id)
+    if forgotten:
+        source, fact = forgotten.split("/")
+        facts[source] = facts[source].where(F.col("id") != fact)
+    tiles = build_tiles(facts, use_case.sources, use_case.tiles).select(*TILE_COLUMNS)
+    for source, minute in hidden.items():
+        kinds = [tile.name for tile in use_case.tiles if tile.source == source]
+        tiles = tiles.where(~F.col("tile").isin(kinds) | (F.col("minute") < F.lit(minute).cast("timestamp")))
+    references = preprocess_features.read_references(s3_client(), use_case)
+    (row,) = feature_rows(with_prediction_time(raw, use_case), tiles, references, use_case).collect()
+    return {feature.name: row[feature.name] for feature in use_case.features.features}
 
 
 def drop_database(name: str) -> None:

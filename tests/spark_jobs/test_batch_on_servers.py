@@ -5,95 +5,31 @@ Under use-case names of their own, so that the real tables stay as they are.
 
 import gzip
 import json
-import multiprocessing
-import os
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from datetime import date, timedelta
-from pathlib import Path
+from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from include import book, lake
-from include.landing import LandingIncomplete, object_sizes, s3_client
-from include.locations import LAKE_BUCKET, LANDING_BUCKET, SUCCESS_MARKER, Topics, landing_prefix
+from include.landing import LandingIncomplete, s3_client
+from include.locations import LANDING_BUCKET, SUCCESS_MARKER, Topics, landing_prefix
 from include.metrics import consume, load_metrics
 from include.settings import KafkaSettings
 from include.spark_jobs.ingest_raw import LandingFileChanged, LandingHeaderWrong
 from include.spark_jobs.preprocess_features import EarlierDaysOpen
 from include.tables import DATA_QUALITY
-from include.use_cases.flight_delay import feeder
 from tests.spark_jobs import steps
+from tests.spark_jobs.workshop import DAYS, FIRST, LAST, Workshop
 
 pytestmark = pytest.mark.integration
 
-FIRST = steps.BASE.history_start
-LAST = FIRST + timedelta(days=2)
-DAYS = [FIRST + timedelta(days=n) for n in range(3)]
 SCHEDULE = steps.BASE.source("schedule")
 BIG = [f"{kind}_{c.name}" for c in steps.BASE.sources for kind in ("raw", "quarantine")] + [
     "tiles",
     "features",
     "labels",
 ]
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """A process with a Spark session, and use-case names of this test run."""
-
-    pool: ProcessPoolExecutor
-    days: str
-    window: str
-    odd: str
-
-    def do(self, step: Callable[..., Any], *arguments: Any) -> Any:
-        return self.pool.submit(step, *arguments).result()
-
-
-@pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    mark = uuid.uuid4().hex[:8]
-    names = [f"test_{what}_{mark}" for what in ("days", "window", "odd")]
-    topics = [NewTopic(t, 1) for name in names for t in (Topics(name).metrics, Topics(name).batch_events)]
-    admin = AdminClient({"bootstrap.servers": KafkaSettings.from_environment().bootstrap})
-    for future in admin.create_topics(topics).values():
-        future.result()
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield Workshop(pool, *names)
-        for name in names:
-            pool.submit(steps.drop_database, name).result()
-    admin.delete_topics([topic.topic for topic in topics])
-    client = s3_client()
-    for bucket in (LANDING_BUCKET, LAKE_BUCKET):
-        for name in names:
-            for key in object_sizes(client, bucket, f"{name}/"):
-                client.delete_object(Bucket=bucket, Key=key)
-
-
-@pytest.fixture(scope="module")
-def both_paths(workshop: Workshop) -> Workshop:
-    """Three real days, once day by day and once in one window."""
-    for name in (workshop.days, workshop.window):
-        feed(name)
-    for day in DAYS:
-        workshop.do(steps.ingest_and_preprocess, workshop.days, day, day, f"day {day}")
-    workshop.do(steps.ingest_and_preprocess, workshop.window, FIRST, LAST, "window")
-    return workshop
-
-
-def feed(name: str) -> None:
-    client = s3_client()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feeder, "USE_CASE", name)
-        for key, content in feeder.reference_files(feeder.upstream.data_folder()).items():
-            feeder.put_once(client, key, content)
-        feeder.feed(client, FIRST, LAST)
 
 
 def content(name: str, table: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Refresh's pure parts: the recent days, DDL, the one statement that swaps, times as text."""
 
+import json
 from datetime import UTC, date, datetime
 
 import pytest
@@ -10,6 +11,7 @@ from include.spark_jobs.refresh_serving import (
     identifier,
     mysql_ddl,
     newest_days,
+    recent_predictions,
     recent_span,
     stamped,
     swap_statement,
@@ -58,3 +60,23 @@ def test_newest_days_are_those_the_table_has(spark: SparkSession) -> None:
     frame = spark.createDataFrame([("2013-01-01",), ("2013-01-05",), ("2013-01-06",)], "ds string")
     assert sorted(row["ds"] for row in newest_days(frame, 2).collect()) == ["2013-01-05", "2013-01-06"]
     assert newest_days(frame.where("false"), 2).count() == 0
+
+
+def test_recent_predictions_have_their_label_and_what_they_could_see(spark: SparkSession) -> None:
+    span = recent_span({"2013-01-09"}, 2, NOW, "run")
+    at = datetime(2013, 1, 9, 7, 30, tzinfo=UTC)
+    seen = {"readings": datetime(2013, 1, 9, 7, 29, tzinfo=UTC), "visits": None}
+    rows = [(name, "m", 0.5, at, NOW, False, seen, ds) for name, ds in [("old", "2013-01-07"), ("known", "2013-01-08")]]
+    rows += [("open", "m", 0.5, at, NOW, True, seen, "2013-01-10")]
+    predictions = spark.createDataFrame(
+        rows,
+        "id string, model_id string, probability double, prediction_time timestamp, predicted_at timestamp, "
+        "degraded boolean, as_of map<string,timestamp>, ds string",
+    )
+    labels = spark.createDataFrame(
+        [("known", 1, "2013-01-07"), ("old", 0, "2013-01-07")], "subject_id string, label int, ds string"
+    )
+    found = {row["id"]: row for row in recent_predictions(predictions, labels, span).collect()}
+    assert {name: row["label"] for name, row in found.items()} == {"known": 1, "open": None}
+    assert json.loads(found["open"]["as_of_sources"]) == {"readings": "2013-01-09T07:29:00Z", "visits": None}
+    assert mysql_ddl("t", recent_predictions(predictions, labels, span).schema).count("TEXT") == 1

@@ -23,7 +23,7 @@ from lambda_dl.connections import KAFKA, METASTORE, MYSQL, S3, SPARK, extra_of, 
 from lambda_dl.deployment import REPOSITORY, USE_CASE
 
 #: Exceptions that end a job because of what it was given: repeating it gives the same answer.
-DATA_ERRORS = ("LandingFileChanged", "LandingHeaderWrong", "BookMismatch", "SettingError")
+DATA_ERRORS = ("LandingFileChanged", "LandingHeaderWrong", "BookMismatch", "SettingError", "TopicShorter")
 STARTED_AT_KEY = "started_at_ms"
 GRACE_SECONDS = 20
 PR_SET_PDEATHSIG = 1

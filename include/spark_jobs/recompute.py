@@ -1,0 +1,201 @@
+"""Logged predictions against what the batch layer makes of them: the windows cut at each prediction's own ``as_of``.
+
+Comparable is what was made by the running code's definition of the features, about a subject that is a fact of the
+batch layer. A row that differs is *explained by late facts* when the tiles without them give exactly what was served:
+without all that the stream has recorded as late on some day or later. (Of earlier days the predictor had the batch
+tiles, late facts included; where its batch days ended is not logged, so each possible day is tried.)
+It reads tables and topics; it writes nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from functools import partial, reduce
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from include.book import names_of
+from include.contracts.contract import Contract
+from include.features.assemble import feature_rows
+from include.features.spec import Feature
+from include.landing import s3_client
+from include.locations import Topics
+from include.predictions.parity import AGAIN, IDS_SHOWN, QUANTILES, DayParity, differences
+from include.predictions.positions import extents
+from include.settings import KafkaSettings
+from include.spark_jobs.catalog import facts_for, of_days, read_table
+from include.spark_jobs.preprocess_features import of_named_days, read_references
+from include.streaming.messages import LATE, PROBLEM_TYPE
+from include.tables import TILES, predictions_table
+from include.tiles.build import TILE_COLUMNS, build_tiles
+from include.use_case import UseCase
+
+#: What is known of each comparable prediction: ``place`` (partition and offset) identifies it.
+COMPARED = "place string, id string, ds string, degraded boolean, names array<string>"
+
+
+class Comparison:
+    """The logged predictions of some days, and the same recomputed."""
+
+    def __init__(self, spark: SparkSession, use_case: UseCase, days: Sequence[date]) -> None:
+        self.spark, self.use_case, self.days = spark, use_case, sorted(days)
+        self.first_tiles = self.days[0] - timedelta(days=use_case.history_days)
+        self.references = read_references(s3_client(), use_case)
+        table = of_named_days(read_table(spark, use_case.name, predictions_table(use_case).name), days)
+        self.logged = table.withColumn("place", F.concat_ws(":", "kafka_partition", "kafka_offset")).persist()
+        self.comparable = self.logged.where(F.col("features_hash") == use_case.features.hash())
+
+    def close(self) -> None:
+        """Give back what is kept in memory."""
+        self.logged.unpersist()
+
+    def facts(self, contract: Contract, first: date, last: date) -> DataFrame:
+        """A source's raw facts of a span of days."""
+        return facts_for(self.spark, self.use_case.name, contract, first, last)
+
+    def tiles(self) -> DataFrame:
+        """The published tiles that the days' windows reach into."""
+        tiles = read_table(self.spark, self.use_case.name, TILES.name)
+        return of_days(tiles, self.first_tiles, self.days[-1]).select(*TILE_COLUMNS)
+
+    def subjects(self, predictions: DataFrame) -> DataFrame:
+        """The subjects of predictions as the batch layer knows them, with the predictions' times.
+
+        A subject may have been asked about more than once: in the place of its id stands the prediction's.
+        """
+        contract, subject = self.use_case.source(self.use_case.subject_source), self.use_case.subject
+        facts = self.facts(contract, self.days[0], self.days[-1] + timedelta(days=contract.announced_days))
+        fields = [name for name in subject.field_names if name not in (subject.key, "prediction_time")]
+        known = facts.select(F.col(contract.key).alias("asked_about"), *fields)
+        asked = predictions.select(
+            F.col("id").alias("asked_about"), F.col("place").alias(subject.key), "prediction_time", "as_of"
+        )
+        return asked.join(known, "asked_about")
+
+    def against(self, predictions: DataFrame, tiles: DataFrame) -> DataFrame:
+        """``COMPARED`` for each prediction whose subject is known: ``names`` are the features that differ."""
+        features = self.use_case.features.features
+        rows = feature_rows(self.subjects(predictions), tiles, self.references, self.use_case, as_of="as_of")
+        again = rows.select(
+            F.col("subject_id").alias("place"), *(F.col(f.name).alias(AGAIN + f.name) for f in features)
+        )
+        served = predictions.select("place", "id", "ds", "degraded", *(f.name for f in features))
+        return served.join(again, "place").mapInArrow(partial(compare, features=features), COMPARED)
+
+    def late_facts(self, kafka: KafkaSettings) -> DataFrame:
+        """The facts that the stream has recorded as late: ``source``, ``id`` and the ``day`` of their tile."""
+        rejected = late_ids(self.spark, Topics(self.use_case.name).rejected, kafka).persist()
+        frames = []
+        for contract in self.use_case.sources:
+            ids = rejected.where(F.col("source") == contract.name)
+            facts = self.facts(contract, self.first_tiles, self.days[-1])
+            day = F.date_format("moment", "yyyy-MM-dd").alias("day")
+            frames.append(facts.select(F.col(contract.key).alias("id"), day).join(ids, "id"))
+        return of_span(reduce(DataFrame.unionByName, frames), "day", self.first_tiles, self.days[-1])
+
+    def tiles_without(self, late: DataFrame, days: Sequence[date]) -> DataFrame:
+        """The tiles, those of ``days`` rebuilt without the late facts of these days."""
+        names = names_of(days)
+        forgotten = late.where(F.col("day").isin(names))
+        facts = {}
+        for contract in self.use_case.sources:
+            ids = forgotten.where(F.col("source") == contract.name).select(F.col("id").alias(contract.key))
+            facts[contract.name] = self.facts(contract, days[0], days[-1]).join(ids, contract.key, "left_anti")
+        rebuilt = of_named_days(build_tiles(facts, self.use_case.sources, self.use_case.tiles), days)
+        return self.tiles().where(~F.col("ds").isin(names)).unionByName(rebuilt)
+
+    def explained(self, unequal: DataFrame, kafka: KafkaSettings) -> set[str]:
+        """The places of those ``unequal`` predictions that late facts explain."""
+        late = self.late_facts(kafka).persist()
+        days = sorted(date.fromisoformat(row["day"]) for row in late.select("day").distinct().collect())
+        open_places = {row["place"] for row in unequal.select("place").collect()} if days else set()
+        found: set[str] = set()
+        for number in range(len(days)):
+            asked = self.comparable.join(places(self.spark, open_places - found), "place", "left_semi")
+            again = self.against(asked, self.tiles_without(late, days[number:])).where(F.size("names") == 0)
+            found |= {row["place"] for row in again.select("place").collect()}
+            if found == open_places:
+                break
+        late.unpersist()
+        return found
+
+    def outcome(self, kafka: KafkaSettings) -> DataFrame:
+        """``COMPARED`` for every comparable prediction, with ``explained`` and ``different`` (neither: equal)."""
+        compared = self.against(self.comparable, self.tiles()).persist()
+        unequal = compared.where(F.size("names") > 0)
+        found = self.explained(unequal, kafka) if not unequal.isEmpty() else set()
+        told = places(self.spark, found).withColumn("explained", F.lit(True))
+        with_told = compared.join(F.broadcast(told), "place", "left").fillna(False, ["explained"])
+        return with_told.withColumn("different", (F.size("names") > 0) & ~F.col("explained"))
+
+    def parity_by_day(self, kafka: KafkaSettings) -> list[DayParity]:
+        """The comparison of each day, in order."""
+        outcome = self.outcome(kafka).persist()
+        other = F.count_if(F.col("features_hash") != self.use_case.features.hash()).alias("other")
+        logged = self.logged.groupBy("ds").agg(F.count("*").alias("logged"), other)
+        of_different = F.collect_set(F.when(F.col("different"), F.col("id")))
+        counts = outcome.groupBy("ds").agg(
+            F.count("*").alias("compared"),
+            F.count_if("explained").alias("explained"),
+            F.count_if("different").alias("different"),
+            F.count_if(F.col("different") & F.col("degraded")).alias("degraded"),
+            F.slice(F.array_sort(of_different), 1, IDS_SHOWN).alias("subjects"),
+        )
+        features: dict[str, dict[str, int]] = {}
+        named = outcome.where("different").select("ds", F.explode("names").alias("name"))
+        for row in named.groupBy("ds", "name").count().collect():
+            features.setdefault(row["ds"], {})[row["name"]] = row["count"]
+        rows = logged.join(counts, "ds", "left").orderBy("ds").collect()
+        outcome.unpersist()
+        return [day_parity(row.asDict(), features.get(row["ds"], {})) for row in rows]
+
+    def freshness(self) -> list[dict[str, Any]]:
+        """Per day and source how many ``seconds`` (at each quantile) ``as_of`` lay behind the prediction's minute.
+
+        ``blind`` counts predictions that saw nothing of the source; with none that did, ``seconds`` is None.
+        """
+        moments = self.logged.select("ds", "prediction_time", F.explode("as_of").alias("source", "until"))
+        behind = F.unix_timestamp(F.date_trunc("MINUTE", "prediction_time")) - F.unix_timestamp("until")
+        quantiles = F.array(*(F.lit(float(quantile)) for quantile in QUANTILES))
+        measured = moments.groupBy("ds", "source").agg(
+            F.percentile(behind, quantiles).alias("seconds"), F.count_if(F.col("until").isNull()).alias("blind")
+        )
+        return [row.asDict() for row in measured.orderBy("ds", "source").collect()]
+
+
+def compare(batches: Iterable[pa.RecordBatch], features: Sequence[Feature]) -> Iterator[pa.RecordBatch]:
+    """On a Spark worker: served and recomputed features -> ``COMPARED``."""
+    for batch in batches:
+        pairs = pa.Table.from_batches([batch])
+        names = pa.array(differences(pairs, features), pa.list_(pa.string()))
+        yield from pairs.select(["place", "id", "ds", "degraded"]).append_column("names", names).to_batches()
+
+
+def places(spark: SparkSession, found: Iterable[str]) -> DataFrame:
+    """Places as a frame."""
+    return spark.createDataFrame([(place,) for place in sorted(found)], "place string")
+
+
+def of_span(frame: DataFrame, column: str, first: date, last: date) -> DataFrame:
+    """Only the rows whose day lies in a span, both ends included."""
+    return frame.where(F.col(column).between(first.isoformat(), last.isoformat()))
+
+
+def late_ids(spark: SparkSession, topic: str, kafka: KafkaSettings) -> DataFrame:
+    """``source`` and ``id`` of every fact on the rejected topic that came too late; none if there is no such topic."""
+    schema = "source string, id string"
+    if not extents(kafka, topic):
+        return spark.createDataFrame([], schema)
+    options = {"kafka.bootstrap.servers": kafka.bootstrap, "subscribe": topic, "startingOffsets": "earliest"}
+    messages = spark.read.format("kafka").options(**options).load().select(F.col("value").cast("string"))
+    rejections = messages.select(F.from_json("value", f"{schema}, type string").alias("r")).select("r.*")
+    return rejections.where(F.col("type") == PROBLEM_TYPE + LATE).select("source", "id").distinct()
+
+
+def day_parity(row: Mapping[str, Any], features: Mapping[str, int]) -> DayParity:
+    """A day's comparison from its counts; null counts nothing."""
+    counts = {name: int(row[name] or 0) for name in ("compared", "explained", "different", "degraded")}
+    subjects = tuple(row["subjects"] or ())
+    return DayParity(row["ds"], row["logged"], row["other"], **counts, features=features, subjects=subjects)

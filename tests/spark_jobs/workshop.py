@@ -1,0 +1,76 @@
+"""Where the integration tests of Spark jobs work: a process with a Spark session, and use-case names of this run."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from include.landing import object_sizes, s3_client
+from include.locations import LAKE_BUCKET, LANDING_BUCKET, Topics
+from include.settings import KafkaSettings
+from include.use_cases.flight_delay import feeder, upstream
+from tests.spark_jobs import steps
+
+FIRST = steps.BASE.history_start
+LAST = FIRST + timedelta(days=2)
+DAYS = [FIRST + timedelta(days=n) for n in range(3)]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A process with a Spark session, and use-case names of this test run."""
+
+    pool: ProcessPoolExecutor
+    days: str
+    window: str
+    odd: str
+
+    def do(self, step: Callable[..., Any], *arguments: Any) -> Any:
+        return self.pool.submit(step, *arguments).result()
+
+
+def topics_of(name: str) -> list[str]:
+    topics = Topics(name)
+    return [topics.metrics, topics.batch_events, topics.predictions, topics.rejected]
+
+
+@contextmanager
+def topics_for(names: list[str]) -> Iterator[None]:
+    """The topics of use cases, gone again afterwards."""
+    admin = AdminClient({"bootstrap.servers": KafkaSettings.from_environment().bootstrap})
+    topics = [NewTopic(topic, 1) for name in names for topic in topics_of(name)]
+    for future in admin.create_topics(topics).values():
+        future.result()
+    yield
+    admin.delete_topics([topic.topic for topic in topics])
+
+
+@contextmanager
+def spark_process(names: list[str]) -> Iterator[ProcessPoolExecutor]:
+    """A process for ``steps``; the use cases' databases and objects are gone afterwards."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+        for name in names:
+            pool.submit(steps.drop_database, name).result()
+    client = s3_client()
+    for bucket in (LANDING_BUCKET, LAKE_BUCKET):
+        for name in names:
+            for key in object_sizes(client, bucket, f"{name}/"):
+                client.delete_object(Bucket=bucket, Key=key)
+
+
+def feed(name: str) -> None:
+    """Land three real days under a use case's name."""
+    client = s3_client()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feeder, "USE_CASE", name)
+        for key, content in feeder.reference_files(upstream.data_folder()).items():
+            feeder.put_once(client, key, content)
+        feeder.feed(client, FIRST, LAST)

@@ -1,0 +1,55 @@
+"""Small tables through delta-rs, on a local folder: merging, a column that is new, rows by day from the log."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from include import lake
+from include.tables import Column, Table
+
+OLD = Table("t", "", (Column("id", "string", ""), Column("value", "double", ""), Column("ds", "string", "")), ("id",))
+NEW = Table("t", "", (*OLD.columns[:2], Column("hour", "timestamp", ""), OLD.columns[2]), ("id",))
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], DeltaTable]:
+    """The table ``t`` in a folder instead of S3."""
+    write_deltalake(tmp_path, lake.arrow_schema(OLD).empty_table(), partition_by=["ds"])
+    monkeypatch.setattr(lake, "open_table", lambda *_, **__: DeltaTable(str(tmp_path)))
+    return lambda: DeltaTable(str(tmp_path))
+
+
+def row(name: str, value: float, ds: str = "2013-01-01", **more: Any) -> dict[str, Any]:
+    return {"id": name, "value": value, "ds": ds} | more
+
+
+def test_a_row_is_inserted_once_and_replaced_on_demand(opened: Callable[[], DeltaTable]) -> None:
+    assert lake.merge_rows("u", OLD, [row("a", 1.0), row("a", 2.0), row("b", 3.0)]) == 2
+    assert lake.merge_rows("u", OLD, [row("a", 9.0)]) == 0
+    assert lake.merge_rows("u", OLD, [row("b", 4.0)], update=True) == 1
+    assert {r["id"]: r["value"] for r in lake.read_rows("u", "t")} == {"a": 2.0, "b": 4.0}
+
+
+def test_a_column_declared_since_is_added_and_null_in_older_rows(opened: Callable[[], DeltaTable]) -> None:
+    lake.merge_rows("u", OLD, [row("a", 1.0)])
+    lake.merge_rows("u", NEW, [row("b", 2.0, hour=None)])
+    assert {field.name for field in opened().schema().fields} == {"id", "value", "hour", "ds"}
+    assert {r["id"]: r["hour"] for r in lake.read_rows("u", "t")} == {"a": None, "b": None}
+    lake.merge_rows("u", OLD, [row("c", 3.0)])
+    assert len(lake.read_rows("u", "t")) == 3
+
+
+def test_rows_by_day_come_from_the_log(opened: Callable[[], DeltaTable]) -> None:
+    assert lake.rows_by_day("u", "t") == {}
+    lake.merge_rows("u", OLD, [row("a", 1.0), row("b", 1.0), row("c", 1.0, "2013-01-02")])
+    lake.merge_rows("u", OLD, [row("d", 1.0)])
+    assert lake.rows_by_day("u", "t") == {"2013-01-01": 3, "2013-01-02": 1}
+
+
+def test_a_map_of_times_is_a_column_of_arrow() -> None:
+    table = Table("t", "", (Column("seen", "map<string,timestamp>", ""),))
+    assert lake.arrow_schema(table).field("seen").type == pa.map_(pa.string(), pa.timestamp("us", tz="UTC"))
