@@ -2,6 +2,8 @@
 
     landing files -> raw_<source> | quarantine_<source> -> tiles -> features, labels -> bundles -> ledger
                   -> Hive tables, MySQL tables; Kafka topics announce and broadcast along the way
+    source topics -> tiles topic; queries -> prepared_queries -> predictions | rejected
+                  -> predictions -> model_quality (live), data_quality (parity)
 
 Names only: it does not know how anything is read or written, and no domain (a use case passes its name).
 """

@@ -3,8 +3,6 @@
 ``create_app`` is enough for tests; ``start_background`` adds the threads that follow S3 and Kafka.
 """
 
-import threading
-
 import torch
 from flask import Flask
 
@@ -12,13 +10,13 @@ from include.bundle.store import S3Store
 from include.locations import MODELS_BUCKET, Lake, Topics
 from include.settings import SettingError
 from include.use_case import load_use_case
+from speed_service.background import Background
 from speed_service.config import ServiceConfig
 from speed_service.history import History, TilesTable
 from speed_service.problems import init_problems
 from speed_service.routes import blueprint
 from speed_service.service import Service
 from speed_service.telemetry import Telemetry
-from speed_service.watcher import start_watchers
 
 
 def create_app(config: ServiceConfig) -> Flask:
@@ -59,10 +57,12 @@ def service_of(app: Flask) -> Service:
     return service
 
 
-def start_background(app: Flask) -> threading.Event:
-    """Follow the ledger, the broadcasts and the tiles in threads; the event returned stops them."""
+def start_background(app: Flask) -> None:
+    """Follow the ledger, the broadcasts, the tiles and the queries in threads, until ``service.stop_background``."""
     service = service_of(app)
     config = service.config
     path = Lake(service.use_case.name).path("tiles", "s3")
     table = TilesTable(path, config.s3.delta_options(), service.use_case.tiles, config.tile_days)
-    return start_watchers(service, S3Store(config.s3, MODELS_BUCKET), table)
+    background = Background(service, S3Store(config.s3, MODELS_BUCKET), table)
+    background.start()
+    service.stop_background = background.end

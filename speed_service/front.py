@@ -47,7 +47,8 @@ class Batcher:
             detail = f"{self._subjects} subjects are waiting: try again"
             raise Problem(503, "overloaded", "Service Unavailable", detail, headers=(("Retry-After", "1"),))
         if not self._waiting:
-            self._loop.call_soon(self._compute)
+            # Not in this turn of the loop but in the next one but one: what is being read meanwhile joins.
+            self._loop.call_soon(self._loop.call_soon, self._compute)
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((queries, future))
         self._subjects += len(queries)
@@ -112,6 +113,10 @@ class Front:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called once by each worker with its loop."""
         self._batcher = Batcher(self._service, loop)
+
+    def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
+        """Called by a worker that is about to end."""
+        self._service.stop_background()
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         """Answer one request."""

@@ -1,17 +1,17 @@
 """Queries over Kafka: prepared queries in, predictions out, each query answered once.
 
-Delivery is at least once; a query's identity is the subject's id and the prediction time, and identities answered
-within the horizon are remembered: read back from the predictions topic whenever partitions are assigned, so also after
-a crash and when another worker takes over. Offsets are committed after the brokers have the predictions. It does not
-know how a query was prepared.
+Delivery is at least once. What was answered within the horizon is remembered, and read back from the predictions topic
+whenever partitions are assigned, so also after a crash and when another worker takes over. Offsets are committed after
+the brokers have the predictions. It does not know how a query was prepared.
 """
 
 import logging
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,12 +19,24 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from numpy.typing import NDArray
 
+from include.contracts.decoder import seconds_of
 from include.features.spec import Reference
 from include.locations import Topics
 from include.streaming import messages
 from include.streaming.messages import INVALID, PreparedQuery
+from speed_service.answered import Answered, Identity
 from speed_service.champion import Champion
-from speed_service.kafka import CONNECTION_BACKOFF, METADATA_SECONDS, POLL_SECONDS, PROMPT
+from speed_service.kafka import (
+    METADATA_SECONDS,
+    POLL_SECONDS,
+    RECONNECTING,
+    Past,
+    partitions_of,
+    place_of,
+    take,
+    time_of,
+    value_of,
+)
 from speed_service.prediction_log import prediction_messages
 from speed_service.predictor import predict
 from speed_service.queries import Query, check_subject
@@ -33,72 +45,85 @@ from speed_service.telemetry import precise
 
 log = logging.getLogger(__name__)
 
+#: Queries that are answered together: those that are there, without waiting for more.
 MOST_TOGETHER = 256
-MOST_REMEMBERED = 2_000_000
-READ_SECONDS = 30.0
+#: Longer than a message may wait for the brokers: after it every one has been delivered or has failed.
+DELIVERY_SECONDS = 120
+FLUSH_SECONDS = DELIVERY_SECONDS * 1.5
 SOURCE = "queries"
 
-Identity = tuple[str, int]
 Out = tuple[str, bytes, bytes]
+"""Topic, key and value of a message to send."""
 
 
-class Answered:
-    """The identities answered within the horizon, oldest first; bounded."""
-
-    def __init__(self, horizon_seconds: float) -> None:
-        self._horizon = horizon_seconds
-        self._times: OrderedDict[Identity, float] = OrderedDict()
-
-    def __contains__(self, identity: Identity) -> bool:
-        return identity in self._times
-
-    def __len__(self) -> int:
-        return len(self._times)
-
-    def add(self, identities: Iterable[Identity], now: float) -> None:
-        """Remember identities answered at ``now`` (seconds), and forget those beyond the horizon."""
-        for identity in identities:
-            self._times[identity] = now
-            self._times.move_to_end(identity)
-        while self._times and (
-            len(self._times) > MOST_REMEMBERED or next(iter(self._times.values())) < now - self._horizon
-        ):
-            self._times.popitem(last=False)
+class DeliveryFailed(RuntimeError):
+    """Kafka did not take the answers; the queries are not committed, and taken up again."""
 
 
-class _LoggedIdentity(msgspec.Struct):
-    """What identifies an answer on the predictions topic; the rest is not looked at."""
+@dataclass(frozen=True)
+class Asked:
+    """A good query: as checked, as it came, and when it was sent (milliseconds since 1970)."""
 
-    id: str
-    prediction_time: datetime
-    via: str
+    query: Query
+    prepared: PreparedQuery
+    sent: int
 
     @property
     def identity(self) -> Identity:
-        return self.id, int(self.prediction_time.timestamp())
+        """What makes two queries the same one."""
+        return self.query.id, self.query.prediction_seconds
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A message that is no good query: whose, and why."""
+
+    id: str | None
+    reasons: Sequence[str]
+    record: bytes
+
+
+class _Logged(msgspec.Struct):
+    """What identifies an answer on the predictions topic; the rest is not looked at."""
+
+    id: str
+    prediction_time: str
+    via: str
 
 
 _prepared_decoder = msgspec.json.Decoder(PreparedQuery)
-_logged_decoder = msgspec.json.Decoder(_LoggedIdentity)
+_logged_decoder = msgspec.json.Decoder(_Logged)
 
 
-def read_prepared(value: bytes | None, service: Service) -> tuple[Query, PreparedQuery] | list[str]:
-    """A message of the prepared queries' topic, checked like a subject over HTTP, or the reasons to reject it."""
+def read_query(value: bytes, sent: int, service: Service) -> Asked | Refused:
+    """Check a message of the prepared queries' topic as a subject over HTTP is checked."""
     try:
-        prepared = _prepared_decoder.decode(value or b"")
+        prepared = _prepared_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return [f"message: is no prepared query: {error}"]
+        return Refused(None, [f"message: is no prepared query: {error}"], value)
     judged = check_subject(prepared.subject, service.use_case)
     if isinstance(judged, Query):
-        return judged, prepared
-    return [f"{field or 'subject'}: {why}" for field, why in judged]
+        return Asked(judged, prepared, sent)
+    identity = prepared.subject.get(service.use_case.subject.key)
+    reasons = [f"{field or 'subject'}: {why}" for field, why in judged]
+    return Refused(identity if isinstance(identity, str) else None, reasons, value)
+
+
+def logged_identity(value: bytes) -> Identity | None:
+    """Which query a message of the predictions topic answers; None for one that answers none that came over Kafka."""
+    try:
+        logged = _logged_decoder.decode(value)
+        seconds = seconds_of(logged.prediction_time)
+    except ValueError:  # also what msgspec raises
+        return None
+    return (logged.id, seconds) if logged.via == "kafka" and seconds is not None else None
 
 
 def joined_columns(
     prepared: Sequence[PreparedQuery], references: Sequence[Reference], champion: Champion
 ) -> dict[str, NDArray[Any]] | None:
     """The reference columns that came with the queries; None if any of them is not of the champion's tables."""
-    if any(dict(query.reference_versions) != dict(champion.reference_versions) for query in prepared):
+    if any(query.reference_versions != champion.reference_versions for query in prepared):
         return None
     columns: dict[str, NDArray[Any]] = {}
     for reference in references:
@@ -120,11 +145,12 @@ class QueryLoop:
         self._service = service
         self._stop = stop
         self._topics = Topics(service.use_case.name)
-        self._answered = Answered(service.config.query_horizon_seconds)
-        self._failed: list[str] = []
+        self._answered = Answered(int(service.config.query_horizon_seconds * 1000))
+        #: How far queries lay behind the clock when partitions were assigned, or later, in milliseconds.
+        self._behind = 0
 
     def run(self) -> None:
-        """Wait for a champion and for the streamed tiles, then answer; a broker that is away is waited for."""
+        """Wait until the service is ready, then answer; a broker that is away is waited for."""
         while not self._stop.is_set() and self._service.not_ready():
             self._stop.wait(self._service.config.retry_seconds / 10)
         while not self._stop.is_set():
@@ -136,130 +162,145 @@ class QueryLoop:
                 log.exception("the queries are left and taken up again")
             self._stop.wait(self._service.config.retry_seconds)
 
+    def judge(self, taken: Sequence[tuple[bytes, int]]) -> tuple[list[Out], list[Identity]]:
+        """What to send for messages (value, when sent), and the identities that this answers."""
+        out: list[Out] = []
+        good: dict[Identity, Asked] = {}
+        for value, sent in taken:
+            read = read_query(value, sent, self._service)
+            if isinstance(read, Refused):
+                out.append(self._rejection(read))
+            elif read.identity in good or self._answered.covers(read.identity, read.sent):
+                self._service.telemetry.duplicates.inc()
+            else:
+                good[read.identity] = read
+        return [*out, *self._predictions(list(good.values()))], list(good)
+
+    def remember(self, partitions: Sequence[TopicPartition], committed: Mapping[int, int]) -> None:
+        """Read back what was answered, within the horizon, of the queries that wait from these offsets on."""
+        began, now = time.monotonic(), now_milliseconds()
+        oldest = Past(self._bootstrap, self._topics.prepared_queries).oldest(committed)
+        self._behind = max(0, now - (now if oldest is None else oldest))
+        since = now - self._behind - int(self._service.config.query_horizon_seconds * 1000)
+        for message in Past(self._bootstrap, self._topics.predictions).since(max(0, since)):
+            identity = logged_identity(value_of(message))
+            if identity is not None:
+                self._answered.add(identity, time_of(message))
+        took = time.monotonic() - began
+        log.info("%d partitions of queries, %d answers read back in %.1f s", len(partitions), len(self._answered), took)
+
+    @property
+    def _bootstrap(self) -> str:
+        return self._service.config.kafka.bootstrap
+
     def _answer_all(self) -> None:
         consumer, producer = self._consumer(), self._producer()
         try:
+            if partitions_of(consumer, self._topics.prepared_queries) is None:
+                return  # not there yet: asked again soon, where a subscription would take minutes to see it
             consumer.subscribe([self._topics.prepared_queries], on_assign=self._on_assign)
             while not self._stop.is_set():
-                first = consumer.poll(POLL_SECONDS)
-                if first is not None:
-                    self._answer(consumer, producer, [first, *consumer.consume(MOST_TOGETHER - 1, timeout=0)])
+                taken = [message for message in take(consumer, MOST_TOGETHER, POLL_SECONDS) if _usable(message)]
+                if taken:
+                    self._answer(consumer, producer, taken)
         finally:
             consumer.close()
 
     def _consumer(self) -> Consumer:
         settings = {
-            "bootstrap.servers": self._service.config.kafka.bootstrap,
+            "bootstrap.servers": self._bootstrap,
             "group.id": f"{self._service.use_case.name}.predictor",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
-            "session.timeout.ms": 10_000,
-            **PROMPT,
-            **CONNECTION_BACKOFF,
+            # The shortest that brokers allow by default: how long the queries of a process that died wait.
+            "session.timeout.ms": 6_000,
+            "heartbeat.interval.ms": 1_500,
+            "fetch.error.backoff.ms": 50,
+            **RECONNECTING,
         }
         return Consumer(settings, logger=log)
 
     def _producer(self) -> Producer:
         settings = {
-            "bootstrap.servers": self._service.config.kafka.bootstrap,
+            "bootstrap.servers": self._bootstrap,
             "enable.idempotence": True,
             "linger.ms": 0,
-            "message.timeout.ms": 300_000,
-            **CONNECTION_BACKOFF,
+            "message.timeout.ms": DELIVERY_SECONDS * 1000,
+            **RECONNECTING,
         }
         return Producer(settings, logger=log)
 
-    def _on_assign(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         """Before anything of new partitions is answered: what has been answered of them already?"""
-        began = time.monotonic()
-        now = time.time()
-        since = now - self._service.config.query_horizon_seconds
-        for value in read_since(self._service.config.kafka.bootstrap, self._topics.predictions, since):
-            try:
-                logged = _logged_decoder.decode(value)
-            except msgspec.DecodeError:
-                continue  # nobody's answer
-            if logged.via == "kafka":
-                self._answered.add([logged.identity], now)
-        log.info(
-            "%d partitions of queries; %d answers of the horizon read back in %.1f s",
-            len(partitions),
-            len(self._answered),
-            time.monotonic() - began,
-        )
+        committed = consumer.committed(list(partitions), timeout=METADATA_SECONDS)
+        self.remember(partitions, {place.partition: _begin(consumer, place) for place in committed})
 
     def _answer(self, consumer: Consumer, producer: Producer, taken: Sequence[Message]) -> None:
         """Answer what was taken, and commit it once the brokers have the answers."""
         began = time.perf_counter()
-        good = [message for message in taken if _usable(message)]
-        values = [_bytes(message.value()) for message in good]
-        out, identities = self._judged(values)
+        out, identities = self.judge([(value_of(message), time_of(message)) for message in taken])
+        failed: list[str] = []
         for topic, key, value in out:
-            producer.produce(topic, value=value, key=key, on_delivery=self._delivered)
-        producer.flush(READ_SECONDS * 20)
-        if self._failed or len(producer):
-            raise DeliveryFailed(self._failed.pop() if self._failed else "no answer in time")
-        self._answered.add(identities, time.time())
+            producer.produce(topic, value=value, key=key, on_delivery=partial(_note, failed))
+        producer.flush(FLUSH_SECONDS)
+        if failed or len(producer):
+            raise DeliveryFailed(failed[0] if failed else "no answer in time")
+        now = now_milliseconds()
+        for identity in identities:
+            self._answered.add(identity, now)
+        consumer.commit(offsets=_after(taken), asynchronous=True)
+        self._meter(consumer, now - min(map(time_of, taken)), time.perf_counter() - began)
+        self._answered.forget(now - self._behind)
+
+    def _meter(self, consumer: Consumer, age: int, seconds: float) -> None:
+        """Note how long one batch took, from when its oldest query was sent and from when it was taken."""
+        self._behind = max(self._behind, age)
         telemetry = self._service.telemetry
-        telemetry.kafka_latency.observe(time.perf_counter() - began)
-        if good:
-            consumer.commit(offsets=_after(good), asynchronous=True)
-            telemetry.query_lag.set(_lag(consumer, good))
+        telemetry.kafka_age.observe(max(0, age) / 1000)
+        telemetry.kafka_latency.observe(seconds)
+        telemetry.query_lag.set(_lag(consumer))
 
-    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._failed.append(error.str())
-
-    def _judged(self, values: Sequence[bytes]) -> tuple[list[Out], list[Identity]]:
-        """What to send, and the identities that this answers."""
-        out: list[Out] = []
-        queries: list[Query] = []
-        prepared: list[PreparedQuery] = []
-        identities: dict[Identity, None] = {}
-        for value in values:
-            read = read_prepared(value, self._service)
-            if isinstance(read, list):
-                out.append(self._rejection(value, read))
-                continue
-            identity = (read[0].id, read[0].prediction_seconds)
-            if identity in self._answered or identity in identities:
-                self._service.telemetry.duplicates.inc()
-                continue
-            identities[identity] = None
-            queries.append(read[0])
-            prepared.append(read[1])
-        return [*out, *self._predictions(queries, prepared)], list(identities)
-
-    def _predictions(self, queries: Sequence[Query], prepared: Sequence[PreparedQuery]) -> Iterator[Out]:
+    def _predictions(self, asked: Sequence[Asked]) -> Iterator[Out]:
         champion, use_case = self._service.champion, self._service.use_case
-        if not queries or champion is None:
+        if not asked or champion is None:
             return
-        joined = joined_columns(prepared, use_case.features.references, champion)
+        queries = [one.query for one in asked]
         try:
+            joined = joined_columns([one.prepared for one in asked], use_case.features.references, champion)
             predicted = predict(use_case, champion, self._service.history, queries, joined)
         except Exception:
-            if len(queries) == 1:  # this very query breaks it: told, so that it does not come again for ever
-                log.exception("a query could not be answered")
-                yield self._rejection(messages.encode(prepared[0]), ["subject: cannot be answered; see the log"])
-                return
-            for query, one in zip(queries, prepared, strict=True):
-                yield from self._predictions([query], [one])
+            yield from self._one_by_one(asked)
             return
         now = datetime.now(UTC)
         for key, value in prediction_messages(champion, predicted.answer, queries, predicted.columns, "kafka", now):
             yield self._topics.predictions, key, value
         self._service.note_answers(predicted.answer.predictions, queries)
 
-    def _rejection(self, value: bytes, reasons: Sequence[str]) -> Out:
+    def _one_by_one(self, asked: Sequence[Asked]) -> Iterator[Out]:
+        """One query broke the batch: it is told, so that it does not come again for ever; the others are answered."""
+        if len(asked) > 1:
+            for one in asked:
+                yield from self._predictions([one])
+            return
+        log.exception("a query could not be answered")
+        why = ["subject: cannot be answered; the service's log says why"]
+        yield self._rejection(Refused(asked[0].query.id, why, messages.encode(asked[0].prepared)))
+
+    def _rejection(self, refused: Refused) -> Out:
         self._service.telemetry.rejected.labels("invalid-query").inc()
-        told = messages.rejection(
-            None, SOURCE, INVALID, reasons, value.decode(errors="replace"), precise(datetime.now(UTC))
-        )
-        return self._topics.rejected, b"", messages.encode(told)
+        record, now = refused.record.decode(errors="replace"), precise(datetime.now(UTC))
+        told = messages.rejection(refused.id, SOURCE, INVALID, refused.reasons, record, now)
+        return self._topics.rejected, (refused.id or "").encode(), messages.encode(told)
 
 
-class DeliveryFailed(RuntimeError):
-    """Kafka did not take the answers; the queries are not committed, and answered again."""
+def now_milliseconds() -> int:
+    """The clock as Kafka's timestamps have it."""
+    return time.time_ns() // 1_000_000
+
+
+def _note(failed: list[str], error: KafkaError | None, _message: Message) -> None:
+    if error is not None:
+        failed.append(error.str())
 
 
 def _usable(message: Message) -> bool:
@@ -272,47 +313,25 @@ def _usable(message: Message) -> bool:
     return False
 
 
-def _bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else b""
+def _begin(consumer: Consumer, committed: TopicPartition) -> int:
+    """Where reading of a partition begins: at what was committed, else at its beginning."""
+    low, _ = consumer.get_watermark_offsets(TopicPartition(committed.topic, committed.partition), METADATA_SECONDS)
+    return max(int(low), int(committed.offset))
 
 
 def _after(taken: Sequence[Message]) -> list[TopicPartition]:
     """The offsets to go on from."""
-    newest: Mapping[tuple[str, int], int] = {
-        (str(message.topic()), int(message.partition() or 0)): int(message.offset() or 0) + 1 for message in taken
-    }
+    newest: dict[tuple[str, int], int] = {}
+    for message in taken:
+        partition, offset = place_of(message)
+        newest[str(message.topic()), partition] = offset + 1
     return [TopicPartition(topic, partition, offset) for (topic, partition), offset in newest.items()]
 
 
-def _lag(consumer: Consumer, taken: Sequence[Message]) -> int:
-    """How many queries wait behind the last one taken, by what the client knows without asking."""
-    last = taken[-1]
-    partition = TopicPartition(str(last.topic()), int(last.partition() or 0))
-    _, high = consumer.get_watermark_offsets(partition, cached=True)
-    return max(0, int(high) - int(last.offset() or 0) - 1)
-
-
-def read_since(bootstrap: str, topic: str, since: float) -> Iterator[bytes]:
-    """The values of a topic from a time (seconds since 1970) to its end as it is now; raises ``KafkaException``."""
-    settings = {"bootstrap.servers": bootstrap, "group.id": "unused-nothing-is-committed", "enable.auto.commit": False}
-    consumer = Consumer({**settings, "auto.offset.reset": "earliest", **PROMPT}, logger=log)
-    try:
-        metadata = consumer.list_topics(topic, timeout=METADATA_SECONDS).topics[topic]
-        if metadata.error is not None:
-            raise KafkaException(metadata.error)
-        times = [TopicPartition(topic, number, int(since * 1000)) for number in metadata.partitions]
-        starts = consumer.offsets_for_times(times, timeout=METADATA_SECONDS)
-        ends = {p.partition: consumer.get_watermark_offsets(p, METADATA_SECONDS)[1] for p in starts}
-        open_ones = {p.partition for p in starts if 0 <= p.offset < ends[p.partition]}
-        consumer.assign([p for p in starts if p.partition in open_ones])
-        while open_ones:
-            message = consumer.poll(READ_SECONDS)
-            if message is None or message.error() is not None:
-                raise KafkaException(message.error() if message is not None else KafkaError(KafkaError._TIMED_OUT))
-            partition, offset = int(message.partition() or 0), int(message.offset() or 0)
-            if offset + 1 >= ends[partition]:
-                open_ones.discard(partition)
-            if message.value() is not None:
-                yield _bytes(message.value())
-    finally:
-        consumer.close()
+def _lag(consumer: Consumer) -> int:
+    """How many queries wait behind those taken, by what the client knows without asking."""
+    waiting = 0
+    for place in consumer.position(consumer.assignment()):
+        known = consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), cached=True)
+        waiting += max(0, int(known[1]) - int(place.offset)) if place.offset >= 0 else 0
+    return waiting

@@ -12,10 +12,11 @@ from datetime import date
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from include.streaming import messages
 from include.streaming.messages import TileUpdate, decode_tiles_message, minute_of
-from include.tiles.kernel import TileIndex
+from include.tiles.kernel import NULL, Integers, TileIndex
 from include.tiles.spec import MINUTES_PER_DAY
 from include.use_case import UseCase
 from speed_service.history import History, Progress, Published, day_of
@@ -24,23 +25,22 @@ log = logging.getLogger(__name__)
 
 
 class LiveTiles:
-    """Streamed tiles of days that batch has not published, of at most ``keep_days`` days before the newest of them."""
+    """Streamed tiles of days that batch has not published, of at most ``keep_days`` days before the newest of them.
+
+    They lie in growing arrays of numbers, a tile's row in ``_rows``, so that an index of all of them is made in a few
+    milliseconds, most of them outside of Python.
+    """
 
     def __init__(self, use_case: UseCase, keep_days: int) -> None:
         self.progress: dict[str, Progress] = {}
         self._tiles = use_case.tiles
-        self._widths = {tile.name: len(tile.measures) for tile in use_case.tiles}
+        self._kinds = {tile.name: (number, len(tile.measures)) for number, tile in enumerate(use_case.tiles)}
+        self._width = max((len(tile.measures) for tile in use_case.tiles), default=0)
         self._keep = keep_days * MINUTES_PER_DAY
         self._minutes: dict[str, int] = {}
-        self._clear()
-
-    def _clear(self) -> None:
-        """Hold no tile: their kinds, keys, minutes and values lie in columns, each tile's row in ``_rows``."""
-        self._rows: dict[tuple[str, str, int], int] = {}
-        self._kinds: list[str] = []
-        self._keys: list[str] = []
-        self._at = array("q")
-        self._values: list[list[int | None]] = []
+        self._numbers: dict[str, int] = {}
+        self._rows: dict[tuple[int, int, int], int] = {}
+        self._kind, self._key, self._minute, self._measures = (array("q") for _ in range(4))
         self._index: TileIndex | None = None
 
     def __len__(self) -> int:
@@ -55,43 +55,66 @@ class LiveTiles:
                     self._update(message)
                 else:
                     self._advance(message)
-            except (msgspec.DecodeError, ValueError) as error:
+            except (msgspec.DecodeError, ValueError, OverflowError) as error:
                 log.error("a message on the tiles topic is left out: %s", error)
 
     def index(self, published: frozenset[date]) -> TileIndex:
         """An index of the tiles that are held; those of published days, and those too old, are dropped for good."""
-        self._drop(published)
+        kind, key, minute = (np.array(column, dtype=np.int64) for column in (self._kind, self._key, self._minute))
+        measures = np.array(self._measures, dtype=np.int64).reshape(-1, self._width)
+        kept = self._kept(minute, published)
+        if not kept.all():
+            kind, key, minute, measures = (column[kept] for column in (kind, key, minute, measures))
+            self._replace(kind, key, minute, measures)
         if self._index is None:
-            self._index = TileIndex.build(self._tiles, self._kinds, self._keys, np.array(self._at), self._values)
+            self._index = TileIndex.of_numbers(self._tiles, dict(self._numbers), kind, key, minute, measures)
         return self._index
 
     def _update(self, update: TileUpdate) -> None:
-        width = self._widths.get(update.tile)
-        if width is None:
+        number, width = self._kinds.get(update.tile, (0, 0))
+        if not width:
             return  # of a later or an earlier version of the use case
         if len(update.values) != width:
             raise ValueError(f"tile {update.tile!r} has {width} measures, not {len(update.values)}")
-        minute = self._minute(update.minute)
-        self._put(update.tile, update.key, minute, update.values)
+        key = self._numbers.setdefault(update.key, len(self._numbers))
+        measures = array("q", [NULL if value is None else value for value in update.values])
+        measures.extend([NULL] * (self._width - width))
+        self._put(number, key, self._minute_of(update.minute), measures)
 
-    def _put(self, kind: str, key: str, minute: int, values: list[int | None]) -> None:
-        row = self._rows.setdefault((kind, key, minute), len(self._rows))
-        if row < len(self._values):
-            self._values[row] = values
+    def _put(self, kind: int, key: int, minute: int, measures: "array[int]") -> None:
+        row = self._rows.setdefault((kind, key, minute), len(self._minute))
+        if row < len(self._minute):
+            self._measures[row * self._width : (row + 1) * self._width] = measures
         else:
-            self._kinds.append(kind)
-            self._keys.append(key)
-            self._at.append(minute)
-            self._values.append(values)
+            self._kind.append(kind)
+            self._key.append(key)
+            self._minute.append(minute)
+            self._measures.extend(measures)
+        self._index = None
+
+    def _kept(self, minute: Integers, published: frozenset[date]) -> NDArray[np.bool_]:
+        """Which tiles, by their minutes, are neither of a published day nor too old."""
+        days = minute // MINUTES_PER_DAY
+        gone = [day for day in np.unique(days).tolist() if day_of(day * MINUTES_PER_DAY) in published]
+        kept: NDArray[np.bool_] = minute > minute.max(initial=0) - self._keep
+        return kept & ~np.isin(days, gone) if gone else kept
+
+    def _replace(self, kind: Integers, key: Integers, minute: Integers, measures: Integers) -> None:
+        """Hold these tiles and no others."""
+        self._kind, self._key, self._minute, self._measures = (
+            array("q", column.tobytes()) for column in (kind, key, minute, measures)
+        )
+        tiles = zip(kind.tolist(), key.tolist(), minute.tolist(), strict=True)
+        self._rows = {tile: row for row, tile in enumerate(tiles)}
         self._index = None
 
     def _advance(self, message: messages.Progress) -> None:
-        new = Progress(*map(self._minute, (message.since, message.closed, message.border)))
+        new = Progress(*map(self._minute_of, (message.since, message.closed, message.border)))
         known = self.progress.get(message.source)
         if known is None or new.border >= known.border:
             self.progress[message.source] = new
 
-    def _minute(self, text: str) -> int:
+    def _minute_of(self, text: str) -> int:
         """``minute_of``, remembered: a poll's messages share a few minutes."""
         found = self._minutes.get(text)
         if found is None:
@@ -100,26 +123,18 @@ class LiveTiles:
             found = self._minutes[text] = minute_of(text)
         return found
 
-    def _drop(self, published: frozenset[date]) -> None:
-        minutes = np.unique(np.array(self._at)).tolist()
-        oldest = minutes[-1] - self._keep if minutes else 0
-        gone = {minute for minute in minutes if minute <= oldest or day_of(minute) in published}
-        if not gone:
-            return
-        rows = list(zip(self._kinds, self._keys, self._at, self._values, strict=True))
-        self._clear()
-        for kind, key, minute, values in rows:
-            if minute not in gone:
-                self._put(kind, key, minute, values)
-
 
 class HistoryMaker:
-    """Makes a history of what is published and what is streamed whenever either changes, and hands it to ``swap``."""
+    """Makes a history of what is published and what is streamed whenever either changes, and hands it to ``swap``.
+
+    What had been streamed before the start is handed on when all of it has been read.
+    """
 
     def __init__(self, use_case: UseCase, keep_days: int, swap: Callable[[History], None]) -> None:
         self._use_case = use_case
         self._live = LiveTiles(use_case, keep_days)
         self._published = Published.nothing(use_case.tiles)
+        self._caught_up = False
         self._swap = swap
         self._lock = threading.Lock()
 
@@ -133,8 +148,16 @@ class HistoryMaker:
         """More messages of the tiles topic, in order."""
         with self._lock:
             self._live.apply(values)
+            if self._caught_up:
+                self._make()
+
+    def on_caught_up(self) -> None:
+        """What was on the tiles topic at the start has been handed over."""
+        with self._lock:
+            self._caught_up = True
             self._make()
 
     def _make(self) -> None:
         live = self._live.index(self._published.days)
-        self._swap(History(self._use_case, self._published, live, dict(self._live.progress)))
+        progress = dict(self._live.progress) if self._caught_up else {}
+        self._swap(History(self._use_case, self._published, live, progress))

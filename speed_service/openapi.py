@@ -1,23 +1,18 @@
-"""The description of the HTTP interface (OpenAPI 3.1) and the schemas of its answers, made from the contracts.
+"""The description of the HTTP interface (OpenAPI 3.1), made from the contracts and from what Kafka's messages share.
 
-``python -m speed_service.openapi flight_delay docs/schemas`` writes the schemas of Kafka's predictions and
-rejections; a test fails when the files differ from what this module makes, so neither can drift from the code.
+Tests hold it against the routes and against real answers. Kafka's messages are described by ``include.streaming``.
 """
 
-import argparse
-import json
-from pathlib import Path
 from typing import Any
 
-from include.contracts.contract import TIMESTAMP_TEXT, Field
-from include.contracts.json_schema import DRAFT, contract_schema
-from include.use_case import UseCase, load_use_case
+from include.contracts.contract import Field
+from include.contracts.json_schema import contract_schema
+from include.streaming.schemas import TEXT, prediction_properties, problem_properties, record
+from include.use_case import UseCase
 
 Schema = dict[str, Any]
 
 EXAMPLES: dict[str, object] = {"integer": 1, "double": 1.0, "timestamp": "2013-01-29T10:15:00Z"}
-MOMENT: Schema = {"type": "string", "format": "date-time", "pattern": f"^{TIMESTAMP_TEXT}$"}
-TEXT: Schema = {"type": "string"}
 
 
 def subject_schema(use_case: UseCase) -> Schema:
@@ -29,24 +24,7 @@ def subject_schema(use_case: UseCase) -> Schema:
 
 def prediction_schema(use_case: UseCase) -> Schema:
     """One prediction: what HTTP answers per subject."""
-    sources = sorted({window.tile.source for window in use_case.features.windows})
-    return {
-        "type": "object",
-        "properties": {
-            "id": {**TEXT, "description": "The subject's id"},
-            "probability": {"type": "number", "minimum": 0, "maximum": 1},
-            "as_of": {
-                "type": "object",
-                "description": "Per source, the minute before which its facts were visible; null when none was",
-                "properties": {source: {**MOMENT, "type": ["string", "null"]} for source in sources},
-                "required": sources,
-                "additionalProperties": False,
-            },
-            "degraded": {"type": "boolean", "description": "as_of of a source lies too far back, or has a gap"},
-        },
-        "required": ["id", "probability", "as_of", "degraded"],
-        "additionalProperties": False,
-    }
+    return record(prediction_properties(use_case))
 
 
 def answer_schema() -> Schema:
@@ -64,18 +42,8 @@ def answer_schema() -> Schema:
 
 def problem_schema() -> Schema:
     """RFC 9457 problem details; ``errors`` names each field at fault."""
-    error = {"type": "object", "properties": {"field": TEXT, "reason": TEXT}, "required": ["field", "reason"]}
-    return {
-        "type": "object",
-        "properties": {
-            "type": {"type": "string", "format": "uri"},
-            "title": TEXT,
-            "status": {"type": "integer"},
-            "detail": TEXT,
-            "errors": {"type": "array", "items": error},
-        },
-        "required": ["type", "title", "status", "detail"],
-    }
+    properties = problem_properties()
+    return {"type": "object", "properties": properties, "required": [name for name in properties if name != "errors"]}
 
 
 def example_subject(use_case: UseCase) -> dict[str, object]:
@@ -160,35 +128,3 @@ def _problems(statuses: tuple[int, ...]) -> Schema:
 
 def _content(description: str, kind: str, schema: Schema) -> Schema:
     return {"description": description, "content": {kind: {"schema": schema}}}
-
-
-def schema_files(use_case: UseCase) -> dict[str, Schema]:
-    """File name -> published schema of an answer to one query and of a rejection, as they travel on Kafka."""
-    prediction, rejection = prediction_schema(use_case), problem_schema()
-    prediction["properties"] = {"model_id": TEXT, **prediction["properties"]}
-    prediction["required"] = ["model_id", *prediction["required"]]
-    rejection["properties"] = {"id": {**TEXT, "type": ["string", "null"]}, **rejection["properties"]}
-    kinds = {"predictions": ("The answer to one query", prediction), "rejected": ("Why a query has none", rejection)}
-    return {
-        f"{use_case.name}.{name}.json": {
-            "$schema": DRAFT,
-            "title": f"{use_case.name}.{name}",
-            "description": words,
-            **schema,
-        }
-        for name, (words, schema) in kinds.items()
-    }
-
-
-def main() -> None:
-    """Write the schema files of one use case into a folder."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("use_case")
-    parser.add_argument("folder", type=Path)
-    arguments = parser.parse_args()
-    for name, schema in schema_files(load_use_case(arguments.use_case)).items():
-        (arguments.folder / name).write_text(json.dumps(schema, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,11 +5,14 @@ by a thread; when that cannot follow, entries are dropped and counted rather tha
 """
 
 import logging
-import queue
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
 import msgspec
 from prometheus_client import Counter
@@ -18,67 +21,132 @@ from speed_service.champion import Champion
 from speed_service.columns import Columns
 from speed_service.predictor import Answer
 from speed_service.queries import Query
-from speed_service.telemetry import Send, precise, rfc3339
+from speed_service.telemetry import precise, rfc3339
 
 log = logging.getLogger(__name__)
 
 Via = Literal["kafka", "http"]
-#: Answers that may wait to be logged; each may be to a whole request.
-MOST_WAITING = 2000
+"""How a query came."""
+
+#: Subjects whose answers may wait to be logged, each with some 60 features.
+MOST_WAITING = 20_000
+#: After so many messages the thread lets those that answer requests go first.
+MESSAGES_AT_ONCE = 16
+IDLE_SECONDS = 0.5
 _encoder = msgspec.json.Encoder()
+
+Put = Callable[[str, bytes, bytes, threading.Event], None]
+"""Sends ``(topic, key, value)``, waiting for room until the event is set."""
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A prediction as it travels (see ``docs/schemas``); ``as_of`` and ``features`` map names to values."""
+
+    id: str
+    probability: float
+    as_of: Mapping[str, str | None]
+    degraded: bool
+    prediction_time: str
+    predicted_at: str
+    via: Via
+    model_id: str
+    sequence: int
+    features: msgspec.Struct
+    features_hash: str
+
+
+@lru_cache
+def _features_type(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    """A struct of these features: made and encoded in a third of a dict's time."""
+    return msgspec.defstruct("features", [(name, Any) for name in names], frozen=True, gc=False)
 
 
 def prediction_messages(
     champion: Champion, answer: Answer, queries: Sequence[Query], columns: Columns, via: Via, predicted_at: datetime
 ) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of each prediction, in the order of the queries; a missing number is null."""
-    at, names = precise(predicted_at), list(columns)
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    at, features_hash = precise(predicted_at), champion.bundle.features_hash
+    rows = map(_features_type(tuple(columns)), *(column.tolist() for column in columns.values()))
+    times = {query.prediction_seconds: query.prediction_time for query in queries}
+    texts = {seconds: rfc3339(time) for seconds, time in times.items()}
     for query, prediction, features in zip(queries, answer.predictions, rows, strict=True):
-        message = {
-            "id": prediction.id,
-            "model_id": answer.model_id,
-            "sequence": champion.sequence,
-            "probability": prediction.probability,
-            "as_of": prediction.as_of,
-            "degraded": prediction.degraded,
-            "prediction_time": rfc3339(query.prediction_time),
-            "predicted_at": at,
-            "via": via,
-            "features": dict(zip(names, features, strict=True)),
-            "features_hash": champion.bundle.features_hash,
-        }
+        message = Message(
+            id=prediction.id,
+            probability=prediction.probability,
+            as_of=prediction.as_of,
+            degraded=prediction.degraded,
+            prediction_time=texts[query.prediction_seconds],
+            predicted_at=at,
+            via=via,
+            model_id=answer.model_id,
+            sequence=champion.sequence,
+            features=features,
+            features_hash=features_hash,
+        )
         yield prediction.id.encode(), _encoder.encode(message)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Answers that were given together, and all that their messages need."""
+
+    champion: Champion
+    answer: Answer
+    queries: Sequence[Query]
+    columns: Columns
+    at: datetime
+
+    def messages(self) -> Iterator[tuple[bytes, bytes]]:
+        """Key and value of each."""
+        return prediction_messages(self.champion, self.answer, self.queries, self.columns, "http", self.at)
 
 
 class PredictionLog:
     """Logs answers over HTTP from a thread of its own."""
 
-    def __init__(self, topic: str, send: Send, dropped: Counter) -> None:
+    def __init__(self, topic: str, put: Put, dropped: Counter, most: int = MOST_WAITING) -> None:
         self._topic = topic
-        self._send = send
+        self._put = put
         self._dropped = dropped
-        self._waiting: queue.Queue[tuple[Champion, Answer, Sequence[Query], Columns, datetime]] = queue.Queue(
-            MOST_WAITING
-        )
+        self._most = most
+        self._entries: deque[Entry] = deque()
+        self._subjects = 0
+        self._lock = threading.Lock()
+        self._bell = threading.Event()
 
     def add(self, champion: Champion, answer: Answer, queries: Sequence[Query], columns: Columns) -> None:
-        """Note an answer; never waits."""
-        try:
-            self._waiting.put_nowait((champion, answer, queries, columns, datetime.now(UTC)))
-        except queue.Full:
+        """Note answers; never waits for anything slow."""
+        with self._lock:
+            room = self._subjects + len(queries) <= self._most
+            if room:
+                self._subjects += len(queries)
+        if not room:
             self._dropped.inc(len(queries))
+            return
+        self._entries.append(Entry(champion, answer, queries, columns, datetime.now(UTC)))
+        self._bell.set()
 
     def follow(self, stop: threading.Event) -> None:
-        """Send what is noted until stopped."""
+        """Send what is noted until stopped, and then what is left."""
         while not stop.is_set():
+            if self._bell.wait(IDLE_SECONDS):
+                self._bell.clear()
+                self._send_noted(stop)
+        self._send_noted(stop)
+
+    def _send_noted(self, stop: threading.Event) -> None:
+        while self._entries:
+            entry = self._entries.popleft()
             try:
-                champion, answer, queries, columns, at = self._waiting.get(timeout=1.0)
-            except queue.Empty:
-                continue
-            try:
-                for key, value in prediction_messages(champion, answer, queries, columns, "http", at):
-                    self._send(self._topic, key, value)
+                self._send(entry, stop)
             except Exception:  # one entry's fault; the log goes on
-                log.exception("an answer could not be logged")
-                self._dropped.inc(len(queries))
+                log.exception("answers could not be logged")
+                self._dropped.inc(len(entry.queries))
+            with self._lock:
+                self._subjects -= len(entry.queries)
+
+    def _send(self, entry: Entry, stop: threading.Event) -> None:
+        for number, (key, value) in enumerate(entry.messages(), 1):
+            self._put(self._topic, key, value, stop)
+            if number % MESSAGES_AT_ONCE == 0:
+                time.sleep(0)

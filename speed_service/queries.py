@@ -7,12 +7,12 @@ an answer always has as many predictions as there were subjects. It knows no HTT
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from include.contracts.contract import Field
 from include.contracts.decoder import record_type, seconds_of, time_of
 from include.contracts.validator import Valid, Value, validate
 from include.use_case import PREDICTION_TIME, UseCase, too_near
@@ -23,8 +23,7 @@ MAX_ERRORS = 50
 MINUTE_SECONDS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """One checked subject. ``record`` has the contract's fields, typed, its times as seconds since 1970 (UTC), the
     prediction time resolved."""
 
@@ -99,7 +98,8 @@ def check_subject(subject: object, use_case: UseCase) -> Query | list[tuple[str,
     shape = list(_shape_faults(subject, use_case))
     judged = validate(subject, use_case.subject)
     if not isinstance(judged, Valid):
-        return shape + [_split(reason) for reason in judged]
+        told = dict(_split(reason) for reason in judged)
+        return [fault for fault in shape if fault[0] not in told] + list(told.items())
     if shape:
         return shape
     return _checked(judged, use_case)
@@ -134,10 +134,26 @@ def _refuse(constant: str) -> None:
 
 
 def _shape_faults(subject: Mapping[str, object], use_case: UseCase) -> Iterator[tuple[str, str]]:
+    """What is wrong over HTTP beyond the contract, which takes texts as CSV has them: names, and types of JSON."""
     known = use_case.subject.field_names
-    for name in subject:
+    for name, value in subject.items():
         if name not in known:
             yield name[:64], f"unknown field; known are {', '.join(known)}"
+            continue
+        fault = _type_fault(use_case.subject.field(name), value)
+        if fault:
+            yield name, fault
+
+
+def _type_fault(field: Field, value: object) -> str:
+    """Why a value's type is not the field's; nothing of what the contract itself judges (null, objects, lists)."""
+    if value is None or isinstance(value, dict | list):
+        return ""
+    if field.type in ("integer", "double"):
+        return "must be a number" if isinstance(value, str | bool) else ""
+    if not isinstance(value, str):
+        return "must be a text"
+    return "must be a time, or null" if field.type == "timestamp" and not value else ""
 
 
 def _checked(judged: Valid, use_case: UseCase) -> Query | list[tuple[str, str]]:

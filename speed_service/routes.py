@@ -110,7 +110,9 @@ def readyz() -> Response:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Prometheus' text format."""
-    return Response(_service().telemetry.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    service = _service()
+    service.note_freshness()
+    return Response(service.telemetry.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @blueprint.get("/openapi.json")

@@ -4,7 +4,7 @@ The champion and the history are replaced whole by one assignment, so that a req
 never sees half of either and never waits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from include.use_case import UseCase
@@ -32,8 +32,10 @@ class Service:
     tiles_reason: str = "the tiles have not been read yet"
     stream_reason: str = "the tiles topic has not been read yet"
     last_rejection: str = ""
-    #: Minute (since 1970) of the newest prediction time that was asked about.
-    newest_minute: int = 0
+    #: Ends the threads beside the requests, in good order.
+    stop_background: Callable[[], None] = lambda: None
+    #: The minute (since 1970) of the last prediction time, and until when each source was seen then.
+    last_seen: tuple[int, Mapping[str, int]] | None = None
 
     def __post_init__(self) -> None:
         self.reader = QueryReader(self.use_case, self.config.max_subjects)
@@ -57,14 +59,16 @@ class Service:
             self.telemetry.live_border.labels(source).set(progress.border * 60)
 
     def note_answers(self, predictions: Sequence[Prediction], queries: Sequence[Query]) -> None:
-        """Count answers that were given."""
+        """Count answers that were given, and note what the last of them could see."""
         self.telemetry.answered(predictions)
-        self.newest_minute = max(self.newest_minute, queries[-1].prediction_minute)
+        minute = queries[-1].prediction_minute
+        self.last_seen = minute, self.history.seen(minute).until
 
     def note_freshness(self) -> None:
-        """Put into the meters how far each source lay behind the newest prediction."""
-        if self.newest_minute:
-            self.telemetry.saw(self.history.seen(self.newest_minute).until, self.newest_minute)
+        """Put into the meters how far each source lay behind the last prediction time."""
+        if self.last_seen is not None:
+            minute, until = self.last_seen
+            self.telemetry.saw(until, minute)
 
     def stream_read(self) -> None:
         """What had been streamed when the service started is in the history (or nothing ever was)."""

@@ -9,11 +9,12 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.samples import Sample
 
 Send = Callable[[str, bytes, bytes], None]
@@ -50,6 +51,8 @@ class Telemetry:
         self.instance = instance
         self.topic = topic
         self.send: Send | None = None
+        if MULTIPROCESS in os.environ:
+            forget_dead_workers(Path(os.environ[MULTIPROCESS]))
         self.registry = CollectorRegistry()
         self._model_id = ""
         self._make_request_meters()
@@ -60,6 +63,9 @@ class Telemetry:
         about: dict[str, Any] = {"registry": registry, "buckets": BUCKETS}
         self.latency = Histogram("predict_seconds", "Time to answer a predict request over HTTP", **about)
         self.kafka_latency = Histogram("kafka_predict_seconds", "Time to answer what was taken from Kafka", **about)
+        self.kafka_age = Histogram(
+            "kafka_query_age_seconds", "From when a batch's oldest query was prepared to its delivered answer", **about
+        )
         self.predictions = Counter("predictions", "Subjects answered", ["degraded"], registry=registry)
         self._degraded = {degraded: self.predictions.labels(str(degraded).lower()) for degraded in (True, False)}
         self.rejected = Counter("rejected", "Requests and queries rejected, by kind", ["reason"], registry=registry)
@@ -81,7 +87,7 @@ class Telemetry:
             "stream_border_timestamp_seconds", "Up to when a source was streamed", ["source"], **newest
         )
         self.freshness = Gauge(
-            "as_of_lag_seconds", "How far as_of of a source lay behind the newest prediction time", ["source"], **newest
+            "as_of_lag_seconds", "How far as_of of a source lay behind the last prediction time", ["source"], **newest
         )
         self.waiting = Gauge("waiting_subjects", "Subjects over HTTP that wait to be computed", **summed)
         self.query_lag = Gauge("waiting_queries", "Queries over Kafka behind the last one answered", **summed)
@@ -154,6 +160,15 @@ class Telemetry:
                     continue
                 labels = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
                 yield (f"{sample.name}{{{labels}}}" if labels else sample.name), sample.value
+
+
+def forget_dead_workers(folder: Path) -> None:
+    """Remove the gauges that worker processes left in the folder that workers share; their counts stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("gauge_live*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if not Path("/proc", pid).exists():
+            mark_process_dead(int(pid), str(folder))  # type: ignore[no-untyped-call]
 
 
 def _bound(buckets: Sequence[Sample], wanted: float) -> str:

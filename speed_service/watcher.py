@@ -1,4 +1,4 @@
-"""What changes the model and the tiles under a running service: threads that follow the ledger, Kafka and the lake.
+"""What changes the model and the tiles under a running service, as it follows the ledger, Kafka and the lake.
 
 A broadcast is a door bell: what is loaded is what the ledger says, so a message alone promotes nothing. A bundle is
 loaded, verified and warmed beside the running one, then swapped in by one assignment; one that fails leaves the old
@@ -13,14 +13,10 @@ import msgspec
 
 from include.bundle.store import ObjectStore
 from include.ledger import Entry, champion
-from include.locations import Topics
 from speed_service.champion import BundleRejected, Champion, load_champion
 from speed_service.history import TilesTable
-from speed_service.kafka import Sender, Tail
-from speed_service.kafka_loop import QueryLoop
 from speed_service.live_tiles import HistoryMaker
 from speed_service.openapi import example_subject
-from speed_service.prediction_log import PredictionLog
 from speed_service.predictor import predict
 from speed_service.queries import Query, check_subject
 from speed_service.service import Service
@@ -147,6 +143,11 @@ class TilesWatcher:
         """Tiles and progress were streamed."""
         self._maker.on_streamed(values)
 
+    def on_tiles_read(self) -> None:
+        """What had been streamed before the start has been read, or there is no such topic yet."""
+        self._maker.on_caught_up()
+        self._service.stream_read()
+
     def follow(self) -> None:
         """Look for a newer version until stopped: at once when the bell rings, otherwise at every poll."""
         while not self._stop.is_set():
@@ -167,50 +168,3 @@ class TilesWatcher:
             published = self._table.read()
             self._maker.on_published(published)
             self._version = published.version
-
-
-def start_watchers(service: Service, store: ObjectStore, table: TilesTable) -> threading.Event:
-    """Start every background thread (daemons); the event returned stops them."""
-    stop = threading.Event()
-    bootstrap, topics = service.config.kafka.bootstrap, Topics(service.use_case.name)
-    sender = Sender(bootstrap, service.telemetry)
-    service.telemetry.send = sender
-    if service.config.log_http:
-        service.prediction_log = PredictionLog(topics.predictions, sender, service.telemetry.log_dropped)
-    models, tiles = ModelWatcher(service, store, stop), TilesWatcher(service, table, stop)
-
-    def follow_models() -> None:
-        models.start_from_ledger()
-        tail = Tail(bootstrap, topics.models, True, stop)
-        tail.follow(models.on_broadcasts, service.config.retry_seconds)
-
-    def follow_batch_events() -> None:
-        tail = Tail(bootstrap, topics.batch_events, False, stop)
-        tail.follow(tiles.on_batch_events, service.config.retry_seconds)
-
-    def follow_tiles() -> None:
-        tail = Tail(bootstrap, topics.tiles, True, stop)
-        tail.follow(tiles.on_tiles, service.config.retry_seconds, service.stream_read)
-
-    def log_predictions() -> None:
-        if service.prediction_log is not None:
-            service.prediction_log.follow(stop)
-
-    def report() -> None:
-        while not stop.wait(service.config.metrics_seconds):
-            service.note_freshness()
-            service.telemetry.publish_runtime()
-            sender.poll()
-
-    queries = QueryLoop(service, stop)
-    for target in (
-        follow_models,
-        follow_batch_events,
-        follow_tiles,
-        tiles.follow,
-        report,
-        log_predictions,
-        queries.run,
-    ):
-        threading.Thread(target=target, name=target.__name__, daemon=True).start()
-    return stop

@@ -13,10 +13,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -25,6 +25,7 @@ from include.bundle.store import ObjectMissing, ObjectStore
 from include.features.spec import FeatureSet
 from include.locations import Models
 from include.training.encoding import Encoders
+from include.training.folding import FoldedNetwork
 from include.training.network import Network, NetworkConfig
 
 FORMAT = 1
@@ -51,7 +52,7 @@ class SelfCheckFailed(BundleError):
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network with its encoders and temperature: raw feature columns in, probabilities out. On the CPU."""
+    """A trained network with its encoders and temperature: raw feature columns in, probabilities out. On the CPU."""
 
     network: Network
     encoders: Encoders
@@ -59,12 +60,12 @@ class Predictor:
 
     def probabilities(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """Calibrated probabilities, float64 ``[n]``, for ``n`` rows given as feature columns."""
-        rows = self.encoders.encode(columns)
-        with torch.inference_mode():
-            logits = self.network(torch.from_numpy(rows.numeric), torch.from_numpy(rows.category))
-        scaled = logits.double().numpy() / self.temperature
-        result: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-scaled))
+        result: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-self._folded.logits(columns) / self.temperature))
         return result
+
+    @cached_property
+    def _folded(self) -> FoldedNetwork:
+        return FoldedNetwork(self.network, self.encoders)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from include.contracts.contract import TIMESTAMP_TEXT, Contract, Field
 #: Integers of at most 18 digits, as the contract's texts have them; doubles whose text is of the contract's form.
 LARGEST_INTEGER = 10**18 - 1
 LARGEST_DOUBLE = 1e17
+TIMES_REMEMBERED = 1 << 16
 _is_time = re.compile(TIMESTAMP_TEXT).fullmatch
 
 
@@ -48,8 +49,12 @@ def _type(field: Field) -> Any:
     return Annotated[float, Meta(ge=float(low), le=float(high))]
 
 
+@lru_cache(TIMES_REMEMBERED)
 def seconds_of(text: str | None) -> int | None:
-    """Seconds since 1970 of a time in the contract's form; raises ``ValueError`` for any other text."""
+    """Seconds since 1970 of a time in the contract's form; raises ``ValueError`` for any other text.
+
+    Remembered: many records share a few times.
+    """
     if text is None:
         return None
     if not _is_time(text):

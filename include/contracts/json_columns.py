@@ -1,8 +1,8 @@
 """JSON messages as the text columns that a contract judges: for streaming, in column expressions only.
 
-A number counts as the text that Spark writes for it, null and ``""`` as absent; unknown fields are ignored; of a field that
-occurs twice the last value counts. What is no JSON object, or an object or list where a single value belongs, is told
-in the words of ``reasons``. The same verdicts as ``validator`` on the parsed message; a test holds the two equal.
+A number counts as the text that Spark writes for it, null and ``""`` as absent; unknown fields are ignored; of a field
+that occurs twice the last value counts. What is no JSON object, or an object or list where a single value belongs, is
+told in the words of ``reasons``. The same verdicts as ``validator`` on the parsed message; a test holds the two equal.
 """
 
 from pyspark.sql import Column, DataFrame

@@ -1,12 +1,12 @@
 """The one NumPy kernel that combines tiles into windows: Spark's workers call it in batch, the predictor per query.
 
-A ``TileIndex`` holds tiles of several kinds, sorted by key and minute. All windows of all queries of a call are found
-by one binary search over one array, so that a query costs microseconds and a thousand cost little more than their
+A ``TileIndex`` holds tiles of several kinds, sorted by kind, key and minute. All windows of all queries of a call are
+found by one binary search over one array, so that a query costs microseconds and a thousand cost little more than their
 arrays. Several indexes whose tiles do not overlap (published days, streamed days) are looked up together. It knows
 neither Spark nor any domain.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any
@@ -22,11 +22,15 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Keys = Sequence[str | None]
 
-#: A key's code and a minute share one sortable 64-bit integer: code in the upper half.
+#: A code (of kind and key) and a minute share one sortable 64-bit integer: code in the upper half.
 MINUTE_BITS = 32
 #: Stands for null in a maximum; no measure is that small.
 NOTHING = -np.inf
+#: Stands for null among integers; no measure is that small.
+NULL = np.iinfo(np.int64).min
 SUMS: tuple[MeasureKind, ...] = ("count", "sum")
+#: From so many queries on it pays to search in the order of the tiles: neighbours lie in the same cache lines.
+MANY_QUERIES = 16
 
 
 def minutes_of(times: NDArray[np.datetime64]) -> Integers:
@@ -35,45 +39,119 @@ def minutes_of(times: NDArray[np.datetime64]) -> Integers:
     return minutes
 
 
+def _integers(values: Iterable[int]) -> Integers:
+    return np.array(list(values), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which measures of which windows become columns, and where they are found.
+
+    ``sums`` pick them from the first ``summed`` measures of every window, ``lasts`` from the first ``width`` of those
+    ``with_last``, one window below the other; ``maxima`` say tile, measure number and windows. ``names`` has sums,
+    lasts, ages and maxima, in this order.
+    """
+
+    names: tuple[str, ...]
+    summed: int
+    width: int
+    sums: Integers
+    with_last: Integers
+    lasts: Integers
+    maxima: tuple[tuple[str, int, Integers], ...]
+
+    @classmethod
+    def of(cls, windows: Sequence[Window]) -> "Columns":
+        """The columns of all windows."""
+        width = max((len(window.tile.measures) for window in windows), default=0)
+        with_last = [number for number, window in enumerate(windows) if window.has_last]
+        summed = max((place + 1 for _, place in _measures(windows, SUMS)), default=0)
+        sums, lasts = (list(_measures(windows, kinds)) for kinds in (SUMS, ("last",)))
+        maxima: dict[tuple[str, int], list[int]] = {}
+        for number, place in _measures(windows, ("max",)):
+            maxima.setdefault((windows[number].tile.name, place), []).append(number)
+        found = [*sums, *lasts], [(number, place) for (_, place), numbers in maxima.items() for number in numbers]
+        texts = [[f"{windows[n].name}_{windows[n].tile.measures[place].name}" for n, place in part] for part in found]
+        return cls(
+            names=(*texts[0], *(f"{windows[number].name}_age" for number in with_last), *texts[1]),
+            summed=summed,
+            width=width,
+            sums=_integers(number * summed + place for number, place in sums),
+            with_last=_integers(with_last),
+            lasts=_integers(with_last.index(number) * width + place for number, place in lasts),
+            maxima=tuple((tile, place, _integers(numbers)) for (tile, place), numbers in maxima.items()),
+        )
+
+
+def _measures(windows: Sequence[Window], kinds: Sequence[MeasureKind]) -> Iterator[tuple[int, int]]:
+    """The window's and the measure's number of every measure of some kinds."""
+    for number, window in enumerate(windows):
+        for place, measure in enumerate(window.tile.measures):
+            if measure.kind in kinds:
+                yield number, place
+
+
 @dataclass(frozen=True)
 class WindowPlan:
-    """Windows in the order of their columns, arranged for the kernel: those over one tile by one key share a group.
+    """Windows arranged for the kernel, once: those over one tile by one key share a group.
 
-    ``group_of`` has shape ``(windows,)``, ``spans`` ``(windows, 1)`` in minutes.
+    ``group_of`` has shape ``(windows,)``, ``spans`` ``(windows, 1)`` in minutes; ``key_of`` and ``source_of`` say each
+    group's place in ``keys`` and ``sources``.
     """
 
     windows: tuple[Window, ...]
+    columns: Columns
     groups: tuple[tuple[Tile, tuple[str, ...]], ...]
+    keys: tuple[tuple[str, ...], ...]
+    sources: tuple[str, ...]
     group_of: Integers
+    key_of: Integers
+    source_of: Integers
     spans: Integers
-    #: How many measures the widest of the tiles has.
-    width: int
 
     @classmethod
     def of(cls, windows: Sequence[Window]) -> "WindowPlan":
         """Plan once, look up often."""
         groups = tuple(dict.fromkeys((window.tile, window.key) for window in windows))
-        numbers = [groups.index((window.tile, window.key)) for window in windows]
-        spans = np.array([window.span_minutes for window in windows], dtype=np.int64)
-        width = max((len(window.tile.measures) for window in windows), default=0)
-        return cls(tuple(windows), groups, np.array(numbers, dtype=np.int64), spans[:, None], width)
+        keys = tuple(dict.fromkeys(key for _, key in groups))
+        sources = tuple(dict.fromkeys(tile.source for tile, _ in groups))
+        return cls(
+            windows=tuple(windows),
+            columns=Columns.of(windows),
+            groups=groups,
+            keys=keys,
+            sources=sources,
+            group_of=_integers(groups.index((window.tile, window.key)) for window in windows),
+            key_of=_integers(keys.index(key) for _, key in groups),
+            source_of=_integers(sources.index(tile.source) for tile, _ in groups),
+            spans=_integers(window.span_minutes for window in windows)[:, None],
+        )
+
+    def ends(self, minutes: Integers, until: Mapping[str, Integers] | None) -> Integers:
+        """The minute where each group's windows end, shape ``(groups, n)``."""
+        if until is None:
+            return np.broadcast_to(minutes, (len(self.groups), len(minutes)))
+        by_source = np.array([until[source] for source in self.sources], dtype=np.int64)
+        return np.minimum(by_source, minutes).take(self.source_of, axis=0)
 
 
 @dataclass(frozen=True)
 class TileIndex:
-    """Tiles of some kinds. ``position`` (key code and minute, ascending) has one element a tile.
+    """Tiles of some kinds, in the order of ``position``: code and minute.
 
-    ``codes`` maps kind and key to the code; codes of one kind follow each other. ``totals`` are prefix sums, one array
-    of ``tiles + 1`` per measure number; ``values`` (NaN = null) and ``minutes`` have one more row, of NaN, at the end:
-    what a range without tiles points to. ``maxima`` belong to each kind with a ``max`` measure.
+    A code is the kind's number in ``kinds`` times ``stride``, plus the key's number in ``numbers``, in which every text
+    has one number whatever it is a key of; the last number of all, ``stride - 1``, has no tile. ``totals`` are prefix
+    sums of the first measures, shape ``(tiles + 1, summed measures)``; ``values`` (NaN = null) and ``minutes`` have one
+    more row, of NaN, at the end: what a range without tiles points to. ``maxima`` belong to each ``max`` measure.
     """
 
-    codes: Mapping[str, Mapping[str, int]]
+    kinds: Mapping[str, int]
+    numbers: Mapping[str, int]
     position: Integers
     minutes: Floats
     values: Floats
-    totals: tuple[Integers, ...]
-    maxima: Mapping[tuple[str, int], tuple[int, list[Floats]]]
+    totals: Integers
+    maxima: Mapping[tuple[str, int], "RangeMaxima"]
 
     @classmethod
     def build(
@@ -85,15 +163,16 @@ class TileIndex:
         values: Sequence[Sequence[int | None]],
     ) -> "TileIndex":
         """Index tiles given in any order; of those with one kind, key and minute the last counts."""
-        rows = pa.table(
-            {
-                "tile": pa.array(kinds, pa.string()),
-                "key": pa.array(keys, pa.string()),
-                "minute": pa.array(np.asarray(minutes, dtype=np.int64) * 60, pa.int64()).cast(pa.timestamp("s", "UTC")),
-                "values": pa.array(values, pa.list_(pa.int64())),
-            }
+        names = {tile.name: number for number, tile in enumerate(tiles)}
+        numbers: dict[str, int] = {}
+        rows = _Rows(
+            kind=_integers(map(names.__getitem__, kinds)),
+            key=_integers([numbers.setdefault(key, len(numbers)) for key in keys]),
+            minute=np.asarray(minutes, dtype=np.int64),
+            widths=_integers(map(len, values)),
+            measures=pa.array(list(chain.from_iterable(values)), pa.int64()),
         )
-        return cls.from_arrow(tiles, rows)
+        return cls._of(tiles, numbers, rows)
 
     @classmethod
     def empty(cls, tiles: Sequence[Tile]) -> "TileIndex":
@@ -103,146 +182,155 @@ class TileIndex:
     @classmethod
     def from_arrow(cls, tiles: Sequence[Tile], rows: pa.Table) -> "TileIndex":
         """Index the rows of these kinds in a table with ``tile``, ``key``, ``minute`` and ``values`` columns."""
-        blocks = [_block(tile, rows) for tile in tiles]
-        codes: dict[str, Mapping[str, int]] = {}
-        positions, first = [], 0
-        for tile, block in zip(tiles, blocks, strict=True):
-            codes[tile.name] = {key: first + code for code, key in enumerate(block.keys)}
-            positions.append(((block.codes + first) << MINUTE_BITS) + block.minutes)
-            first += len(block.keys)
-        position = _joined(positions, np.int64)
+        kind = pc.index_in(rows["tile"], value_set=pa.array([tile.name for tile in tiles], pa.string()))
+        known = pc.is_valid(kind)
+        rows, kind = rows.filter(known), kind.filter(known)
+        encoded = rows["key"].combine_chunks().dictionary_encode()
+        minute = pc.cast(rows["minute"], pa.timestamp("s", rows["minute"].type.tz), safe=False)
+        found = _Rows(
+            kind=kind.to_numpy().astype(np.int64),
+            key=encoded.indices.to_numpy().astype(np.int64),
+            minute=pc.cast(minute, pa.int64()).to_numpy() // 60,
+            widths=pc.list_value_length(rows["values"]).to_numpy().astype(np.int64),
+            measures=pc.list_flatten(rows["values"].combine_chunks()),
+        )
+        return cls._of(tiles, {key: number for number, key in enumerate(encoded.dictionary.to_pylist())}, found)
+
+    @classmethod
+    def of_numbers(
+        cls,
+        tiles: Sequence[Tile],
+        numbers: Mapping[str, int],
+        kind: Integers,
+        key: Integers,
+        minute: Integers,
+        measures: Integers,
+    ) -> "TileIndex":
+        """Index tiles given in any order as numbers; of those with one kind, key and minute the last counts.
+
+        ``kind`` are places in ``tiles``, ``key`` those in ``numbers`` (kept, so never to be changed), ``measures`` have
+        shape ``(n, measures of the widest kind)``, with NULL for null and beyond a kind's own.
+        """
+        stride = len(numbers) + 1
+        position = ((kind * stride + key) << MINUTE_BITS) + minute
         order = np.argsort(position, kind="stable")
         position = position[order]
         newest = np.append(position[1:] != position[:-1], True) if len(position) else np.empty(0, dtype=bool)
         order, position = order[newest], position[newest]
-        integers, values = _matrices(tiles, blocks)
-        values = np.concatenate([values[order], np.full((1, values.shape[1]), np.nan)])
-        minutes = np.append((position & ((1 << MINUTE_BITS) - 1)).astype(np.float64), np.nan)
-        maxima = {key: found for tile in tiles for key, found in _maxima(tile, codes[tile.name], position, values)}
-        return cls(codes, position, minutes, values, _prefix_sums(integers[order]), maxima)
+        measures = measures[order]
+        null = measures == NULL
+        summed = max((i + 1 for tile in tiles for i, m in enumerate(tile.measures) if m.kind in SUMS), default=0)
+        totals = np.zeros((len(order) + 1, summed), dtype=np.int64)
+        np.cumsum(np.where(null, 0, measures)[:, :summed], axis=0, out=totals[1:])
+        values = np.full((len(order) + 1, measures.shape[1]), np.nan)
+        values[:-1] = np.where(null, np.nan, measures)
+        maxima = {}
+        for number, tile in enumerate(tiles):
+            bounds = np.array([number * stride, (number + 1) * stride]) << MINUTE_BITS
+            first, last = np.searchsorted(position, bounds).tolist()
+            for place, measure in enumerate(tile.measures):
+                if measure.kind == "max":
+                    maxima[tile.name, place] = RangeMaxima.of(values[first:last, place], first)
+        kinds = {tile.name: number for number, tile in enumerate(tiles)}
+        return cls(kinds, numbers, position, np.append(minute[order], np.nan), values, totals, maxima)
+
+    @classmethod
+    def _of(cls, tiles: Sequence[Tile], numbers: Mapping[str, int], rows: "_Rows") -> "TileIndex":
+        return cls.of_numbers(tiles, numbers, rows.kind, rows.key, rows.minute, rows.matrix(tiles))
 
     def __len__(self) -> int:
         return len(self.position)
 
+    @property
+    def stride(self) -> int:
+        """How many codes each kind has."""
+        return len(self.numbers) + 1
+
     def ranges(
-        self,
-        plan: WindowPlan,
-        keys: Mapping[tuple[str, ...], Keys],
-        minutes: Integers,
-        until: Mapping[str, Integers] | None,
+        self, plan: WindowPlan, keys: Mapping[tuple[str, ...], Keys], minutes: Integers, ends: Integers
     ) -> tuple[Integers, Integers]:
-        """First and last-plus-one row of every window and query, shapes ``(windows, n)``."""
+        """First and last-plus-one row of every window and query, shapes ``(windows, n)``; ``ends`` by group."""
         count, groups = len(minutes), len(plan.groups)
-        found = chain.from_iterable(
-            map(self.codes[tile.name].get, keys[key], repeat(-1))  # type: ignore[arg-type]  # -1: no such key
-            for tile, key in plan.groups
+        found = chain.from_iterable(map(self.numbers.get, keys[key], repeat(self.stride - 1)) for key in plan.keys)  # type: ignore[arg-type]
+        number = np.fromiter(found, dtype=np.int64, count=len(plan.keys) * count).reshape(-1, count)
+        kind = _integers(self.kinds[tile.name] * self.stride for tile, _ in plan.groups)
+        code = (number.take(plan.key_of, axis=0) + kind[:, None]) << MINUTE_BITS
+        bounds = np.concatenate([code + ends, code.take(plan.group_of, axis=0) + (minutes - plan.spans)])
+        at = (
+            self._search(bounds, plan, number, minutes) if count >= MANY_QUERIES else self.position.searchsorted(bounds)
         )
-        code = np.fromiter(found, dtype=np.int64, count=groups * count).reshape(groups, count) << MINUTE_BITS
-        if until is None:
-            ends = code + minutes
-        else:
-            ends = code + np.stack([np.minimum(until[tile.source], minutes) for tile, _ in plan.groups])
-        starts = code[plan.group_of] + (minutes - plan.spans)
-        at = np.searchsorted(self.position, np.concatenate([ends, starts]))
-        high = at[:groups][plan.group_of]
+        high = at[:groups].take(plan.group_of, axis=0)
         return np.minimum(at[groups:], high), high
 
-    def maximum(self, tile: Tile, place: int, low: Integers, high: Integers) -> Floats:
-        """The maximum of one measure over each ``[low, high)``; NaN where there is none."""
-        first, levels = self.maxima[tile.name, place]
-        result = np.full(len(low), np.nan)
-        some = high > low
-        if some.any():
-            maximum = _range_maximum(levels, low[some] - first, high[some] - first)
-            result[some] = np.where(maximum == NOTHING, np.nan, maximum)
-        return result
+    def _search(self, bounds: Integers, plan: WindowPlan, number: Integers, minutes: Integers) -> Integers:
+        """As ``searchsorted``, but in the order of key and minute, not in that of the queries."""
+        order = np.argsort((number << MINUTE_BITS) + minutes, axis=1)
+        row_keys = np.concatenate([plan.key_of, plan.key_of.take(plan.group_of)])
+        places = order.take(row_keys, axis=0) + np.arange(len(bounds), dtype=np.int64)[:, None] * len(minutes)
+        at = np.empty(bounds.size, dtype=np.int64)
+        at[places.ravel()] = self.position.searchsorted(bounds.take(places.ravel()))
+        return at.reshape(bounds.shape)
 
 
 @dataclass(frozen=True)
-class _Block:
-    """The rows of one kind: distinct keys, each row's key code and minute, values as integers (null = 0) and floats."""
+class RangeMaxima:
+    """Maxima over ranges of rows, of which the first is ``first``: level k holds those of 2**k rows, NOTHING for none.
 
-    keys: list[str]
-    codes: Integers
-    minutes: Integers
-    integers: Integers
-    values: Floats
+    ``levels`` has shape ``(levels, rows + 1)``; its last column is NOTHING.
+    """
 
+    first: int
+    levels: Floats
 
-def _block(tile: Tile, rows: pa.Table) -> _Block:
-    table = rows.filter(pc.equal(rows["tile"], tile.name)) if "tile" in rows.column_names else rows
-    width = len(tile.measures)
-    flat = pc.list_flatten(table["values"].combine_chunks())
-    if len(flat) != width * len(table):
-        raise ValueError(f"tile {tile.name!r} has {width} measures, but its rows hold {len(flat)} values")
-    encoded = table["key"].combine_chunks().dictionary_encode()
-    minute = pc.cast(table["minute"], pa.timestamp("s", table["minute"].type.tz), safe=False)
-    return _Block(
-        keys=encoded.dictionary.to_pylist(),
-        codes=encoded.indices.to_numpy().astype(np.int64),
-        minutes=pc.cast(minute, pa.int64()).to_numpy() // 60,
-        integers=pc.fill_null(flat, 0).to_numpy().astype(np.int64).reshape(-1, width),
-        values=pc.cast(flat, pa.float64(), safe=False).to_numpy(zero_copy_only=False).reshape(-1, width),
-    )
+    @classmethod
+    def of(cls, values: Floats, first: int) -> "RangeMaxima":
+        """From one measure (NaN = null) of consecutive rows."""
+        rows = len(values)
+        levels = np.full((max(rows.bit_length(), 1), rows + 1), NOTHING)
+        levels[0, :rows] = np.nan_to_num(values, nan=NOTHING)
+        for level in range(1, len(levels)):
+            step = 1 << (level - 1)
+            last = rows + 1 - 2 * step
+            np.maximum(levels[level - 1, :last], levels[level - 1, step : step + last], out=levels[level, :last])
+        return cls(first, levels)
 
-
-def _joined(parts: Sequence[NDArray[Any]], kind: Any) -> NDArray[Any]:
-    return np.concatenate([np.empty(0, dtype=kind), *parts])
-
-
-def _matrices(tiles: Sequence[Tile], blocks: Sequence[_Block]) -> tuple[Integers, Floats]:
-    """All kinds' values one below the other, as wide as the widest kind: summed ones as integers, all as floats."""
-    rows, width = sum(len(block.minutes) for block in blocks), max((len(tile.measures) for tile in tiles), default=0)
-    summed = max((i + 1 for tile in tiles for i, m in enumerate(tile.measures) if m.kind in SUMS), default=0)
-    integers = np.zeros((rows, summed), dtype=np.int64)
-    values = np.full((rows, width), np.nan)
-    at = 0
-    for block in blocks:
-        below, wide = at + len(block.minutes), block.values.shape[1]
-        integers[at:below, : min(wide, summed)] = block.integers[:, :summed]
-        values[at:below, :wide] = block.values
-        at = below
-    return integers, values
+    def over(self, low: Integers, high: Integers) -> Floats:
+        """The maximum over each ``[low, high)`` of rows, two overlapping runs of a power of two; NaN where is none."""
+        some = high > low
+        level = np.frexp(np.where(some, high - low, 1).astype(np.float64))[1] - 1
+        width = self.levels.shape[1]
+        # A range without rows reads the column of NOTHING.
+        left = np.where(some, low - self.first, width - 1)
+        right = np.where(some, high - self.first - (1 << level.astype(np.int64)), width - 1)
+        start = level * width
+        found = np.maximum(self.levels.take(start + left), self.levels.take(start + right))
+        return np.where(found == NOTHING, np.nan, found)
 
 
-def _prefix_sums(values: Integers) -> tuple[Integers, ...]:
-    """Per column, the sums of its first 0, 1, 2, ... values."""
-    sums = np.zeros((values.shape[1], len(values) + 1), dtype=np.int64)
-    np.cumsum(values.T, axis=1, out=sums[:, 1:])
-    return tuple(sums)
+@dataclass(frozen=True)
+class _Rows:
+    """Tiles one below the other: numbers of kind and key, minute, how many measures, and all measures in one row."""
 
+    kind: Integers
+    key: Integers
+    minute: Integers
+    widths: Integers
+    measures: pa.Array
 
-def _maxima(
-    tile: Tile, codes: Mapping[str, int], position: Integers, values: Floats
-) -> list[tuple[tuple[str, int], tuple[int, list[Floats]]]]:
-    """Per ``max`` measure of a kind, its first row and the maxima of each run of 1, 2, 4, ... of its rows."""
-    places = [place for place, measure in enumerate(tile.measures) if measure.kind == "max"]
-    if not places:
-        return []
-    lowest = min(codes.values(), default=0)
-    first, last = np.searchsorted(position, [lowest << MINUTE_BITS, (lowest + len(codes)) << MINUTE_BITS])
-    known = np.nan_to_num(values[first:last], nan=NOTHING, neginf=NOTHING, posinf=np.inf)
-    return [((tile.name, place), (int(first), _doubling_maxima(known[:, place]))) for place in places]
+    def matrix(self, tiles: Sequence[Tile]) -> Integers:
+        """The measures, NULL for null, as wide as the widest kind.
 
-
-def _doubling_maxima(values: Floats) -> list[Floats]:
-    """Level k holds the maximum of ``values[i : i + 2**k]`` at ``i``."""
-    levels = [values]
-    while len(levels[-1]) > 1 << (len(levels) - 1):
-        step = 1 << (len(levels) - 1)
-        levels.append(np.maximum(levels[-1][:-step], levels[-1][step:]))
-    return levels
-
-
-def _range_maximum(levels: list[Floats], low: Integers, high: Integers) -> Floats:
-    """The maximum over each non-empty ``[low, high)``: two overlapping runs of a power of two."""
-    level = np.frexp((high - low).astype(np.float64))[1] - 1
-    result = np.empty(len(low))
-    for number in np.unique(level):
-        chosen = level == number
-        runs = levels[number]
-        result[chosen] = np.maximum(runs[low[chosen]], runs[high[chosen] - (1 << int(number))])
-    return result
+        Raises ``ValueError`` if a tile has more or fewer measures than its kind.
+        """
+        expected = _integers(len(tile.measures) for tile in tiles).take(self.kind)
+        wrong = np.flatnonzero(expected != self.widths)
+        if len(wrong):
+            tile, found = tiles[self.kind[wrong[0]]], self.widths[wrong[0]]
+            raise ValueError(f"tile {tile.name!r} has {len(tile.measures)} measures, but one in the rows has {found}")
+        width = max((len(tile.measures) for tile in tiles), default=0)
+        measures = np.full((len(self.kind), width), NULL)
+        measures[np.arange(width) < self.widths[:, None]] = pc.fill_null(self.measures, NULL).to_numpy()
+        return measures
 
 
 def window_columns(
@@ -258,75 +346,54 @@ def window_columns(
     ``[minute - span, until)``, ``until`` by source where it lies before the minute itself. Several indexes, which have
     no tile in common, are taken together.
     """
-    ranges = [(index, *index.ranges(plan, keys, minutes, until)) for index in indexes if len(index)]
-    sums = _sums(ranges, plan, len(minutes))
-    columns: dict[str, Floats] = {}
-    for number, window in enumerate(plan.windows):
-        parts = [(index, low[number], high[number]) for index, low, high in ranges]
-        newest = _newest(parts, len(minutes)) if window.has_last else None
-        for place, measure in enumerate(window.tile.measures):
-            name = f"{window.name}_{measure.name}"
-            if measure.kind in SUMS:
-                columns[name] = sums[place][number]
-            elif newest is not None and measure.kind == "last":
-                columns[name] = newest.values(place)
-            else:
-                columns[name] = _maximum(parts, window.tile, place, len(minutes))
-        if newest is not None:
-            columns[f"{window.name}_age"] = minutes - newest.minutes
-    return columns
+    ends = plan.ends(minutes, until)
+    ranges = [(index, *index.ranges(plan, keys, minutes, ends)) for index in indexes if len(index)]
+    sums, lasts = _sums(ranges, plan, len(minutes)), _lasts(ranges, plan, minutes)
+    maxima = (_maxima(ranges, *found, len(minutes)) for found in plan.columns.maxima)
+    rows = chain(sums, *lasts, *maxima)
+    return dict(zip(plan.columns.names, rows, strict=True))
 
 
 Ranges = Sequence[tuple[TileIndex, Integers, Integers]]
 
 
-def _sums(ranges: Ranges, plan: WindowPlan, count: int) -> list[Floats]:
-    """Per measure number, the sums of every window and query, shape ``(windows, n)``: added up as integers."""
-    width = max((len(index.totals) for index, _, _ in ranges), default=0)
-    found = [np.zeros((len(plan.windows), count), dtype=np.int64) for _ in range(max(width, plan.width))]
+def _sums(ranges: Ranges, plan: WindowPlan, count: int) -> Floats:
+    """The sums, added up as integers, shape ``(sums, n)``."""
+    columns = plan.columns
+    found = np.zeros((len(columns.sums), count), dtype=np.int64)
     for index, low, high in ranges:
-        for place, total in enumerate(index.totals):
-            found[place] += total[high] - total[low]
-    return [integers.astype(np.float64) for integers in found]
+        sums = index.totals.take(high, axis=0) - index.totals.take(low, axis=0)
+        found += _picked(sums[..., : columns.summed], columns.sums)
+    return found.astype(np.float64)
 
 
-@dataclass(frozen=True)
-class _Newest:
-    """The last tile of each query's range: ``minutes`` (NaN: none), and per index which of its rows that is."""
-
-    minutes: Floats
-    rows: Sequence[tuple[TileIndex, Integers, NDArray[np.bool_] | None]]
-
-    def values(self, place: int) -> Floats:
-        """One measure of those tiles; NaN is null."""
-        found = np.full(len(self.minutes), np.nan)
-        for index, at, later in self.rows:
-            values = index.values[at, place]
-            found = values if later is None else np.where(later, values, found)
-        return found
-
-
-def _newest(parts: Ranges, count: int) -> _Newest:
-    minutes = np.full(count, np.nan)
-    rows: list[tuple[TileIndex, Integers, NDArray[np.bool_] | None]] = []
-    for index, low, high in parts:
+def _lasts(ranges: Ranges, plan: WindowPlan, minutes: Integers) -> tuple[Floats, Floats]:
+    """The ``last`` measures and the ages, shapes ``(lasts, n)`` and ``(windows with one, n)``."""
+    columns, count = plan.columns, len(minutes)
+    newest = np.full((len(columns.with_last), count), np.nan)
+    values = np.full((*newest.shape, columns.width), np.nan)
+    for index, low, high in ranges if len(newest) else ():
+        low, high = low.take(columns.with_last, axis=0), high.take(columns.with_last, axis=0)
         at = np.where(high > low, high - 1, -1)
-        own = index.minutes[at]
-        if rows:
-            later = ~(minutes >= own) & ~np.isnan(own)
-            minutes = np.where(later, own, minutes)
-            rows.append((index, at, later))
-        else:
-            minutes = own
-            rows.append((index, at, None))
-    return _Newest(minutes, rows)
+        own = index.minutes.take(at)
+        later = ~(newest >= own) & ~np.isnan(own)
+        newest = np.where(later, own, newest)
+        values = np.where(later[..., None], index.values.take(at, axis=0)[..., : columns.width], values)
+    return _picked(values, columns.lasts), minutes - newest
 
 
-def _maximum(parts: Ranges, tile: Tile, place: int, count: int) -> Floats:
-    found = np.full(count, np.nan)
-    for index, low, high in parts:
-        found = np.fmax(found, index.maximum(tile, place, low, high))
+def _maxima(ranges: Ranges, tile: str, place: int, windows: Integers, count: int) -> Floats:
+    """One measure's maxima in the windows over one tile, shape ``(windows, n)``."""
+    found = np.full((len(windows), count), np.nan)
+    for index, low, high in ranges:
+        found = np.fmax(found, index.maxima[tile, place].over(low.take(windows, axis=0), high.take(windows, axis=0)))
     return found
+
+
+def _picked(measures: NDArray[Any], picks: Integers) -> NDArray[Any]:
+    """Of measures of shape ``(windows, n, width)`` those that are wanted, shape ``(picks, n)``."""
+    windows, count, width = measures.shape
+    return np.ascontiguousarray(measures.transpose(0, 2, 1)).reshape(windows * width, count).take(picks, axis=0)
 
 
 def empty_values(window: Window) -> list[float]:

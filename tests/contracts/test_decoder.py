@@ -56,7 +56,7 @@ def check(text: bytes) -> bool:
     return quick is not None
 
 
-@settings(max_examples=500, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(MESSAGES, st.booleans())
 def test_what_is_taken_quickly_is_good(message: dict[str, Any], ascii_only: bool) -> None:
     check(json.dumps(message, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass"))
@@ -108,5 +108,5 @@ def test_seconds_and_times_are_each_others_inverse(seconds: int) -> None:
 def test_only_times_of_the_contracts_form_are_times() -> None:
     assert seconds_of(None) is None
     for text in ("20130101T000000.000Z", "2013-02-30T00:00:00Z", "2013-01-01T00:00:00z", "2013-01-01 00:00:00Z"):
-        with pytest.raises(ValueError, match=text):
+        with pytest.raises(ValueError):
             seconds_of(text)

@@ -132,7 +132,10 @@ def test_windows_end_where_a_source_was_last_seen(world: World) -> None:
     minutes = minutes_of(numpy_column(chosen.column("prediction_time")))
     until = {c.name: minutes for c in USE_CASE.sources} | {"departures": minutes - 30, "weather": minutes * 0}
     computed = compute_features(
-        chosen, kernel_columns([index], FEATURES.plan, keys, minutes, until), references, FEATURES
+        numpy_columns(chosen),
+        kernel_columns([index], FEATURES.plan, keys, minutes, until),
+        references,
+        FEATURES,
     )
     for number, subject_id in enumerate(chosen.column("id").to_pylist()):
         assert all(equal(rows[subject_id][name], values[number]) for name, values in computed.items())

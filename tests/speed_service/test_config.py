@@ -33,12 +33,19 @@ def test_a_missing_setting_is_named(name: str) -> None:
         ("LAMBDA_DL_TILE_DAYS", "many"),
         ("LAMBDA_DL_TILE_DAYS", "0"),
         ("LAMBDA_DL_RETRY_SECONDS", "nan"),
+        ("LAMBDA_DL_LOG_HTTP", "perhaps"),
+        ("LAMBDA_DL_QUERY_HORIZON_SECONDS", "0"),
         ("PREDICTOR_S3_ACCESS_KEY", "alone"),
     ],
 )
 def test_a_malformed_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingError, match=name):
         ServiceConfig.from_environment({**GOOD, name: value})
+
+
+@pytest.mark.parametrize(("value", "on"), [("", True), ("1", True), ("true", True), ("0", False), ("False", False)])
+def test_a_switch(value: str, on: bool) -> None:
+    assert ServiceConfig.from_environment({**GOOD, "LAMBDA_DL_LOG_HTTP": value}).log_http is on
 
 
 def test_the_services_own_keys_go_first() -> None:

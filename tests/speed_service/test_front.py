@@ -104,7 +104,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 BODIES = [
     json.dumps({"subjects": [subject()]}),
     json.dumps({"subjects": [subject(id=f"s{n}") for n in range(3)]}),
-    json.dumps({"subjects": [subject(distance="1400", flight="12")]}),
+    json.dumps({"subjects": [subject(distance="1400", flight=True)]}),
     json.dumps({"subjects": [subject(distance=-3), subject(origin="BOS")]}),
     json.dumps({"subjects": [subject(prediction_time="2013-01-20T15:00:00Z")]}),
     json.dumps({"subjects": []}),

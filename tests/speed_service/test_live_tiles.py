@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from include.streaming.messages import Progress, TileUpdate, encode, minute_text
 from include.tiles.kernel import TileIndex, WindowPlan, window_columns
 from include.use_case import load_use_case
-from speed_service.history import History, Published, day_start
+from speed_service.history import History, Published, day_of, day_start
 from speed_service.live_tiles import HistoryMaker, LiveTiles
 
 USE_CASE = load_use_case("flight_delay")
@@ -55,8 +55,9 @@ def test_the_newest_value_of_each_tile_counts_however_messages_are_grouped(updat
 def test_what_is_no_message_or_of_an_unknown_kind_is_left_out() -> None:
     live = LiveTiles(USE_CASE, 31)
     wrong = encode(TileUpdate("departures_by_origin", "EWR", minute_text(START), [1]))
-    live.apply([b"nope", tile(START, kind="of_a_later_version"), wrong, tile(START)])
-    assert len(live) == 1
+    huge = encode(TileUpdate("departures_by_origin", "EWR", minute_text(START), [2**63, 0, 0, 0]))
+    live.apply([b"nope", tile(START, kind="of_a_later_version"), wrong, huge, tile(START)])
+    assert len(live) == 1 and counted(live.index(frozenset()), START + 1) == 1
 
 
 def test_old_tiles_are_dropped() -> None:
@@ -75,6 +76,7 @@ class Histories:
     def __init__(self) -> None:
         self.made: list[History] = []
         self.maker = HistoryMaker(USE_CASE, 31, self.made.append)
+        self.maker.on_caught_up()
 
     @property
     def newest(self) -> History:
@@ -111,3 +113,66 @@ def test_progress_never_goes_back_and_an_older_history_stays_as_it_was() -> None
     histories.maker.on_streamed([progress(START + 10), tile(START + 1)])
     assert histories.newest.seen(START + 30).until["departures"] == START + 20
     assert len(older.live) == 1 and len(histories.newest.live) == 2
+
+
+def test_what_was_streamed_before_the_start_counts_when_all_of_it_has_been_read() -> None:
+    made: list[History] = []
+    maker = HistoryMaker(USE_CASE, 31, made.append)
+    maker.on_streamed([tile(START), progress(START + 20)])
+    assert made == []
+    maker.on_published(published(date(2013, 2, 3), 7, 1))
+    assert made[-1].seen(START + 30).until["departures"] == START, "the published day alone"
+    maker.on_streamed([tile(START + 1)])
+    maker.on_caught_up()
+    assert made[-1].seen(START + 30).until["departures"] == START + 20
+    assert len(made) == 2 and len(made[-1].live) == 2
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(
+                st.sampled_from(["departures_by_origin", "departures_by_tailnum", "schedule_by_origin"]),
+                st.sampled_from("abc"),
+                st.integers(START, START + 3 * 1440),
+                st.one_of(st.none(), st.integers(-9, 9)),
+            ),
+            st.frozensets(st.sampled_from([FIRST, SECOND]), min_size=1),
+        ),
+        max_size=40,
+    )
+)
+def test_the_index_equals_one_built_from_the_newest_values(steps: list[Any]) -> None:
+    """Whatever comes in whatever order, also days that batch publishes in between, whose tiles never come back."""
+    live, newest, days = LiveTiles(USE_CASE, 31), dict[tuple[str, str, int], list[int | None]](), set[date]()
+    widths = {kind.name: len(kind.measures) for kind in USE_CASE.tiles}
+    for step in steps:
+        if isinstance(step, frozenset):
+            days |= step
+        else:
+            kind, key, minute, value = step
+            values = [value] * widths[kind]
+            live.apply([encode(TileUpdate(kind, key, minute_text(minute), values))])
+            newest[kind, key, minute] = values
+        index = live.index(frozenset(days))
+        newest = {tile: value for tile, value in newest.items() if day_of(tile[2]) not in days}
+    index = live.index(frozenset(days))
+    kinds, keys, minutes = ([tile[place] for tile in newest] for place in range(3))
+    expected = TileIndex.build(USE_CASE.tiles, kinds, keys, np.array(minutes, dtype=np.int64), list(newest.values()))
+    plan = WindowPlan.of(USE_CASE.features.windows)
+    asked = np.array([START + 600, START + 1500, START + 4000])
+    texts = {key: ["a", "b", "c"] for key in plan.keys}
+    found, wanted = (window_columns([one], plan, texts, asked) for one in (index, expected))
+    assert len(index) == len(expected) == len(live)
+    for name, column in wanted.items():
+        np.testing.assert_array_equal(found[name], column, err_msg=name)
+
+
+def test_an_index_that_was_handed_out_never_changes() -> None:
+    live = LiveTiles(USE_CASE, 31)
+    live.apply([tile(START, count=3)])
+    first = live.index(frozenset())
+    live.apply([tile(START, count=5), tile(START + 1, key="a new one"), tile(START + 2, count=7)])
+    second = live.index(frozenset())
+    assert counted(first, START + 10) == 3 and counted(second, START + 10) == 12
+    assert counted(first, START + 10, "a new one") == 0

@@ -1,5 +1,9 @@
-"""Messages on the metrics topic: identity, and what a run-time report holds."""
+"""The meters, in one process and in several; messages on the metrics topic: identity, and what a report holds."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -63,3 +67,45 @@ def test_freshness_is_told_by_source() -> None:
     values = {message["name"]: message["value"] for message in sent}
     assert values['as_of_lag_seconds{source="a"}'] == 300
     assert 'as_of_lag_seconds{source="b"}' not in values, "nothing was seen of it"
+
+
+WORKER = """
+import sys
+from speed_service.telemetry import Telemetry
+telemetry = Telemetry("case", sys.argv[1], "case.metrics")
+telemetry.serves("model-" + sys.argv[1], int(sys.argv[1]))
+telemetry.predictions.labels("false").inc(3)
+telemetry.latency.observe(0.002)
+telemetry.waiting.set(5)
+telemetry.live_border.labels("a").set(60 * int(sys.argv[1]))
+print("up", flush=True)
+sys.stdin.readline()
+print(telemetry.exposition().decode())
+"""
+
+
+def start_worker(folder: Path, number: int) -> "subprocess.Popen[str]":
+    """A worker process that has counted something and waits for a line before it tells all that it sees."""
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(number)],
+        **{"env": environment, "cwd": Path(__file__).resolve().parents[2], "text": True},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert worker.stdout is not None and worker.stdout.readline() == "up\n"
+    return worker
+
+
+def test_several_workers_tell_the_sum_of_what_they_counted(tmp_path: Path) -> None:
+    dead = start_worker(tmp_path / "shared", 1)
+    dead.kill()
+    dead.communicate()
+    workers = [start_worker(tmp_path / "shared", number) for number in (2, 3)]
+    told = [worker.communicate("tell\n", timeout=60)[0] for worker in workers]
+    lines = told[0].splitlines()
+    assert 'predictions_total{degraded="false"} 9.0' in lines, "what a worker counted outlives it"
+    assert "predict_seconds_count 3.0" in lines and 'predict_seconds_bucket{le="0.002"} 3.0' in lines
+    assert "waiting_subjects 10.0" in lines, "the dead one's queue is gone"
+    assert 'stream_border_timestamp_seconds{source="a"} 180.0' in lines
+    assert "model_sequence 3.0" in lines and not any("model-1" in line for line in lines)

@@ -1,172 +1,36 @@
 """The service as a process under its real server, against the real S3 and Kafka: promotion -> receipt -> prediction."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
-from deltalake import write_deltalake
 
-from include.bundle.store import S3Store
-from include.ledger import Entry, append
-from include.locations import MODELS_BUCKET, Lake, Topics
-from include.settings import S3Settings
-from include.use_case import UseCase, load_use_case
-from tests.speed_service.conftest import FIRST_DAY, LAST_DAY, days_between, make_bundle, some_tiles, subject
+from include.ledger import Entry
+from include.streaming.messages import Progress, TileUpdate, encode
+from tests.speed_service.conftest import make_bundle
+from tests.speed_service.processes import Running, Stack, stack_of, start_service, until
 
 pytestmark = pytest.mark.integration
-
-ROOT = Path(__file__).resolve().parents[2]
-#: Gives the shipped use case another name, so that the test has topics, tables and a ledger of its own.
-RENAMED = """
-from dataclasses import replace
-import include.use_case
-import speed_service.app
-shipped = include.use_case.load_use_case("flight_delay")
-speed_service.app.load_use_case = lambda name: replace(shipped, name=name)
-from speed_service.wsgi import app
-"""
-
-
-@dataclass
-class Stack:
-    """The real servers, and a use case of this test alone on them."""
-
-    environment: dict[str, str]
-    use_case: UseCase
-    s3: S3Settings
-    store: S3Store
-    topics: Topics
-
-    def promote(self, model_id: str, sequence: int) -> Entry:
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        entry = Entry(sequence, now, "promoted", model_id, None, "test", "test", f"run-{sequence}")
-        return append(self.store, self.use_case.name, entry)
-
-    def broadcast(self, entry: Entry) -> None:
-        producer = Producer({"bootstrap.servers": self.environment["KAFKA_BOOTSTRAP"]})
-        value = json.dumps({**entry.to_json(), "use_case": self.use_case.name, "bundle": "s3://models/..."})
-        producer.produce(self.topics.models, key=self.use_case.name, value=value)
-        assert producer.flush(30) == 0
-
-    def publish_tiles(self) -> None:
-        for day in sorted(days_between(FIRST_DAY, LAST_DAY)):
-            rows = some_tiles() if day == LAST_DAY else some_tiles().slice(0, 1)
-            rows = rows.append_column("run_id", pa.array(["run"] * len(rows)))
-            rows = rows.append_column("ds", pa.array([day.isoformat()] * len(rows)))
-            path = Lake(self.use_case.name).path("tiles", "s3")
-            write_deltalake(path, rows, mode="append", partition_by=["ds"], storage_options=self.s3.delta_options())
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    environment = dict(os.environ)
-    use_case = replace(load_use_case("flight_delay"), name=f"test_speed_{uuid.uuid4().hex[:8]}")
-    s3, topics = S3Settings.from_environment(environment), Topics(use_case.name)
-    admin = AdminClient({"bootstrap.servers": environment["KAFKA_BOOTSTRAP"]})
-    names = [topics.models, topics.metrics, topics.batch_events]
-    for future in admin.create_topics([NewTopic(name, 1, 1) for name in names]).values():
-        future.result(30)
-    stack = Stack(environment, use_case, s3, S3Store(s3, MODELS_BUCKET), topics)
-    yield stack
-    admin.delete_topics(names)
-    for bucket in (MODELS_BUCKET, "lake"):
-        store = S3Store(s3, bucket)
-        for key in store.keys(f"{use_case.name}/"):
-            store.client.delete_object(Bucket=bucket, Key=key)
-
-
-@dataclass
-class Running:
-    """A service process and its address."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-    token: str
-    name: str
-
-    def call(self, path: str, body: Any = None) -> tuple[int, Any]:
-        request = urllib.request.Request(f"{self.url}{path}", data=None if body is None else json.dumps(body).encode())
-        request.add_header("Authorization", f"Bearer {self.token}")
-        request.add_header("Content-Type", "application/json")
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                return response.status, json.loads(response.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-        except OSError:
-            return 0, None
-
-    def predict(self) -> tuple[int, Any]:
-        return self.call(f"/v1/{self.name}/predict", {"subjects": [subject()]})
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
-    """Ask again until there is an answer."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"waited {seconds} s for: {what}")
+    with stack_of({"models": 1, "metrics": 1, "batch_events": 1, "tiles": 1, "predictions": 1}) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")
 def running(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The service under granian, as ``local_stack`` starts it, with its own read-only keys where there are any."""
-    folder, port = tmp_path_factory.mktemp("launch"), free_port()
-    (folder / "renamed.py").write_text(RENAMED)
-    environment = {
-        **os.environ,
-        **stack.environment,
-        "LAMBDA_DL_USE_CASE": stack.use_case.name,
-        "LAMBDA_DL_TILE_POLL_SECONDS": "1",
-        "LAMBDA_DL_METRICS_SECONDS": "1",
-        "PYTHONPATH": f"{ROOT}:{folder}",
-    }
-    granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*granian, "--blocking-threads", "4", "renamed:app"], env=environment, cwd=ROOT, stdout=log, stderr=log
-        )
-    yield Running(process, f"http://127.0.0.1:{port}", environment["PREDICTOR_TOKEN"], stack.use_case.name)
-    process.send_signal(signal.SIGTERM)
-    process.wait(30)
-    print((folder / "log").read_text()[-4000:])
+    """One service for all tests here, with its own read-only keys where there are any."""
+    running = start_service(stack, tmp_path_factory.mktemp("launch") / "service")
+    yield running
+    running.stop()
 
 
 def receipts(stack: Stack, kind: str) -> list[dict[str, Any]]:
     """Every message of a kind on the metrics topic so far."""
-    consumer = Consumer({"bootstrap.servers": stack.environment["KAFKA_BOOTSTRAP"], "group.id": "test"})
-    partition = TopicPartition(stack.topics.metrics, 0, 0)
-    try:
-        _, end = consumer.get_watermark_offsets(partition, timeout=10)
-        consumer.assign([partition])
-        found = consumer.consume(end, timeout=20) if end else []
-        return [m for m in (json.loads(message.value() or b"{}") for message in found) if m["kind"] == kind]
-    finally:
-        consumer.close()
+    return [message for message in stack.read(stack.topics.metrics) if message["kind"] == kind]
 
 
 def received(stack: Stack, kind: str, model_id: str) -> list[dict[str, Any]]:
@@ -215,3 +79,39 @@ def test_a_bad_bundle_is_refused_and_the_next_good_one_served(running: Running, 
 def test_reports_its_meters_on_kafka(running: Running, stack: Stack) -> None:
     messages = until(lambda: receipts(stack, "runtime"), "runtime metrics")
     assert {"predict_seconds_count", "tiles_rows"} <= {message["name"] for message in messages}
+
+
+def test_logs_answers_over_http(running: Running, stack: Stack) -> None:
+    status, answer = running.predict(id="to-be-logged")
+    assert status == 200
+
+    def logged() -> list[Any]:
+        return [message for message in stack.read(stack.topics.predictions) if message["id"] == "to-be-logged"]
+
+    message = until(logged, "the answer on the predictions topic")[0]
+    assert message["via"] == "http" and message["probability"] == answer["predictions"][0]["probability"]
+
+
+def tile(minute: str, count: int) -> tuple[bytes, bytes]:
+    update = TileUpdate("departures_by_origin", "EWR", minute, [count, 10, 0, 10])
+    return update.message_key.encode(), encode(update)
+
+
+def test_follows_the_stream(running: Running, stack: Stack) -> None:
+    """The day after the published ones: seen as far as the stream has come, and the tiles count."""
+    asked = {"scheduled_departure": "2013-01-21T05:00:00Z", "prediction_time": "2013-01-21T04:00:30Z"}
+    assert running.predict(**asked)[1]["predictions"][0]["as_of"]["departures"] == "2013-01-21T00:00:00Z"
+    progress = Progress("departures", "2013-01-20T00:00:00Z", "2013-01-21T03:59:00Z", "2013-01-21T03:59:00Z")
+    stack.send(stack.topics.tiles, [tile("2013-01-21T03:58:00Z", 7), (progress.message_key.encode(), encode(progress))])
+
+    def seen() -> bool:
+        return bool(running.predict(**asked)[1]["predictions"][0]["as_of"]["departures"] == "2013-01-21T03:59:00Z")
+
+    until(seen, "the stream's border")
+    running.predict(**asked, id="streamed")
+
+    def logged() -> list[Any]:
+        return [message for message in stack.read(stack.topics.predictions) if message["id"] == "streamed"]
+
+    features = until(logged, "the answer on the predictions topic")[0]["features"]
+    assert features["origin_departed_1h_count"] == 7, sorted(features)
