@@ -122,7 +122,7 @@ def logged_identity(value: bytes) -> Identity | None:
 def joined_columns(
     prepared: Sequence[PreparedQuery], references: Sequence[Reference], champion: Champion
 ) -> dict[str, NDArray[Any]] | None:
-    """The reference columns that came with the queries; None if any of them is not of the champion's tables."""
+    """The reference columns that came with the queries; None if any is not of the champion's tables, or of its kind."""
     if any(query.reference_versions != champion.reference_versions for query in prepared):
         return None
     columns: dict[str, NDArray[Any]] = {}
@@ -130,6 +130,8 @@ def joined_columns(
         for name, kind in reference.columns.items():
             column = f"{reference.name}_{name}"
             values = [query.references.get(column) for query in prepared]
+            if any(value is not None and isinstance(value, str) != (kind == "text") for value in values):
+                return None
             columns[column] = _numbers(values) if kind == "numeric" else np.array(values, dtype=object)
     return columns
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from include.contracts.contract import Contract, FieldType
+from include.contracts.contract import FieldType
 from include.features.spec import FeatureSet, Reference
 from include.tiles.kernel import Floats
 
@@ -27,14 +27,6 @@ ARROW_TYPES: dict[FieldType, pa.DataType] = {
     "double": pa.float64(),
     "timestamp": pa.timestamp("us", "UTC"),
 }
-
-
-def subject_table(subjects: Iterable[Mapping[str, Any]], contract: Contract) -> pa.Table:
-    """Typed records (as ``validate`` returns them, plus ``prediction_time``) as an Arrow table."""
-    types = {field.name: ARROW_TYPES[field.type] for field in contract.fields}
-    types["prediction_time"] = ARROW_TYPES["timestamp"]
-    rows = list(subjects)
-    return pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in types.items()})
 
 
 def numpy_columns(table: pa.Table) -> dict[str, NDArray[Any]]:

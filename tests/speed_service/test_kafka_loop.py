@@ -143,12 +143,16 @@ def test_one_query_that_breaks_the_batch_is_told_and_the_others_are_answered(
     assert [message["id"] for message in documents(out, "rejected")] == ["bad"]
 
 
-def test_a_reference_of_the_wrong_kind_is_told_and_not_taken_up_for_ever(service: Service, loop: QueryLoop) -> None:
+@pytest.mark.parametrize("wrong", [{"planes_year": "of old"}, {"planes_model": 7}])
+def test_references_of_the_wrong_kind_are_looked_up_instead(
+    service: Service, loop: QueryLoop, wrong: dict[str, Any]
+) -> None:
     good = looked_up(service, subject())
-    bad = prepared(service, {**good, "planes_year": "of old"}, id="bad")
-    out, _ = loop.judge([(bad, SENT), (prepared(service, good, id="one"), SENT)])
-    assert [message["id"] for message in documents(out, "predictions")] == ["one"]
-    assert [message["id"] for message in documents(out, "rejected")] == ["bad"]
+    odd = prepared(service, {**good, **wrong}, id="odd")
+    out, _ = loop.judge([(odd, SENT), (prepared(service, good, id="one"), SENT)])
+    answered = documents(out, "predictions")
+    assert [message["id"] for message in answered] == ["odd", "one"]
+    assert answered[0]["features"] == answered[1]["features"]
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from include.ledger import Entry
-from include.streaming.messages import Progress, TileUpdate, encode
+from include.streaming.messages import Progress, TileUpdate, encode, minute_of, minute_text
 from tests.speed_service.conftest import make_bundle
 from tests.speed_service.processes import Running, Stack, stack_of, start_service, until
 
 pytestmark = pytest.mark.integration
+
+MORNING = minute_of("2013-01-21T00:00:00Z")
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +118,20 @@ def test_follows_the_stream(running: Running, stack: Stack) -> None:
 
     features = until(logged, "the answer on the predictions topic")[0]["features"]
     assert features["origin_departed_1h_count"] == 7, sorted(features)
+
+
+def test_one_that_starts_is_ready_when_it_has_read_what_was_streamed(
+    running: Running, stack: Stack, tmp_path: Path
+) -> None:
+    """Thousands of tiles lie on the topic; the first answer after readiness sees the border that comes after them."""
+    many = [tile(minute_text(MORNING + number % 240), number) for number in range(10_000)]
+    borders = [MORNING + 100, MORNING + 235]
+    told = [Progress("departures", minute_text(MORNING), minute_text(b), minute_text(b)) for b in borders]
+    stack.send(stack.topics.tiles, [*many, *((p.message_key.encode(), encode(p)) for p in told)])
+    started = start_service(stack, tmp_path / "second")
+    try:
+        until(started.ready, "the second service")
+        answer = started.predict(scheduled_departure="2013-01-21T05:00:00Z", prediction_time="2013-01-21T04:00:30Z")[1]
+        assert answer["predictions"][0]["as_of"]["departures"] == "2013-01-21T03:59:00Z", "it never goes back"
+    finally:
+        started.stop()

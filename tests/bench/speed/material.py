@@ -7,7 +7,7 @@ hold random values. It does not know who serves.
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 
 from include.bundle.bundle import Contents, Predictor, load_bundle, write_bundle
 from include.bundle.store import DirectoryStore, ObjectStore
+from include.contracts.contract import Contract
 from include.features.columns import (
+    ARROW_TYPES,
     References,
     ReferenceTable,
     compute_features,
     key_texts,
     numpy_column,
     numpy_columns,
-    subject_table,
 )
 from include.ledger import Entry
 from include.tiles.kernel import TileIndex, WindowPlan, minutes_of, window_columns
@@ -150,6 +151,14 @@ def features_of(
     index = TileIndex.from_arrow(use_case.tiles, tiles)
     columns = window_columns([index], WindowPlan.of(windows), keys, minutes)
     return compute_features(numpy_columns(table), columns, read_references(use_case, references), use_case.features)
+
+
+def subject_table(subjects: Iterable[Mapping[str, Any]], contract: Contract) -> pa.Table:
+    """Typed records (as ``validate`` returns them, plus ``prediction_time``) as an Arrow table."""
+    types = {field.name: ARROW_TYPES[field.type] for field in contract.fields}
+    types["prediction_time"] = ARROW_TYPES["timestamp"]
+    rows = list(subjects)
+    return pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in types.items()})
 
 
 def _typed(use_case: UseCase, subjects: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
