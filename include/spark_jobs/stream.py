@@ -33,8 +33,9 @@ from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("stream")
 
-#: How long Spark holds one run of the queries' pipeline before it writes a checkpoint; a crash repeats at most that.
-REALTIME_BATCH = "1 minute"
+#: How long one run of the queries' pipeline lasts: at its end Spark writes a checkpoint, for which queries wait some
+#: hundred milliseconds, and a crash repeats what came since. Repeats are known by their identity for an hour.
+REALTIME_BATCH = "5 minutes"
 TRIGGERS = ("realtime", "microbatch")
 S3_SCHEME = "s3a://"
 ALIVE_SECONDS = 1
