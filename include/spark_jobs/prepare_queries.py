@@ -38,12 +38,19 @@ class ReferenceFile:
     version: str
 
 
+class ReferenceMissing(LookupError):
+    """A reference table has not landed yet; the message names it."""
+
+
 def read_reference_files(client: Any, use_case: UseCase) -> list[ReferenceFile]:
-    """Every reference of the use case from the landing bucket."""
+    """Every reference of the use case from the landing bucket; raises ``ReferenceMissing``."""
     found = []
     for reference in use_case.features.references:
         key = reference_key(use_case.name, reference.name)
-        content = client.get_object(Bucket=LANDING_BUCKET, Key=key)["Body"].read()
+        try:
+            content = client.get_object(Bucket=LANDING_BUCKET, Key=key)["Body"].read()
+        except client.exceptions.NoSuchKey as error:
+            raise ReferenceMissing(f"reference s3://{LANDING_BUCKET}/{key} has not landed yet") from error
         version = hashlib.sha256(gzip.decompress(content)).hexdigest()
         found.append(ReferenceFile(reference, reference_table(content), version))
     return found

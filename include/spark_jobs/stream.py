@@ -26,7 +26,7 @@ from include.bundle.store import DirectoryStore, ObjectStore, S3Store
 from include.locations import Topics
 from include.settings import KafkaSettings, S3Settings, SettingError, require
 from include.spark_jobs.count_facts import FactCounter, arrivals_stream, kafka_stream
-from include.spark_jobs.prepare_queries import prepared_stream
+from include.spark_jobs.prepare_queries import ReferenceMissing, prepared_stream
 from include.spark_jobs.session import open_stream_session, start_job
 from include.streaming.journal import Journal
 from include.use_case import UseCase, load_use_case
@@ -103,13 +103,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings, use_case = StreamSettings.from_environment(), load_use_case(args.use_case)
     spark = start_job(f"stream {args.use_case}", open_stream_session)
     kafka, stop = KafkaSettings.from_environment(), threading.Event()
-    started = [start_facts(spark, use_case, kafka, settings, stop), start_queries(spark, use_case, kafka, settings)]
-    log.info("streaming: %s", ", ".join(str(query.name) for query in started))
+    started = [start_facts(spark, use_case, kafka, settings, stop)]
     try:
         while not spark.streams.awaitAnyTermination(ALIVE_SECONDS):
+            if len(started) == 1:
+                started += try_queries(spark, use_case, kafka, settings)
             say_alive(started, settings.checkpoints)
     finally:
         stop.set()
+
+
+def try_queries(
+    spark: SparkSession, use_case: UseCase, kafka: KafkaSettings, settings: StreamSettings
+) -> list[StreamingQuery]:
+    """Start preparing queries, or say what they wait for: facts are counted before the first reference lands."""
+    try:
+        query = start_queries(spark, use_case, kafka, settings)
+    except ReferenceMissing as error:
+        log.info("queries wait: %s", error)
+        return []
+    log.info("streaming: facts, queries")
+    return [query]
 
 
 def say_alive(queries: Sequence[StreamingQuery], checkpoints: str) -> None:
