@@ -3,6 +3,7 @@
 A worker has its own model and tiles; its threads follow S3 and Kafka. Settings come from the environment (``config``).
 """
 
+import gc
 import logging
 import sys
 
@@ -23,5 +24,9 @@ def build() -> Flask:
         app = create_app(config)
     except SettingError as error:
         sys.exit(f"speed_service cannot start: {error}")
+    # What was imported lives as long as the process: a full collection that looks at it all stops every request for
+    # some 100 ms and finds nothing.
+    gc.collect()
+    gc.freeze()
     start_background(app)
     return app

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # granian exports it without saying so
 from werkzeug.test import run_wsgi_app
 
 from speed_service.answering import JSON, answer, body_too_large, check_head, encoded
@@ -120,12 +121,15 @@ class Front:
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         """Answer one request."""
-        if scope.proto != "http":
-            protocol.close(404)
-        elif scope.method == "POST" and scope.path == self._path:
-            await self._predict(scope, protocol)
-        else:
-            await self._elsewhere(scope, protocol)
+        try:
+            if scope.proto != "http":
+                protocol.close(404)
+            elif scope.method == "POST" and scope.path == self._path:
+                await self._predict(scope, protocol)
+            else:
+                await self._elsewhere(scope, protocol)
+        except ProtocolClosed:
+            log.debug("a client has gone in the middle of its request")
 
     async def _predict(self, scope: Any, protocol: Any) -> None:
         started = time.perf_counter()
@@ -134,6 +138,8 @@ class Front:
         except Problem as problem:
             self._service.telemetry.rejected.labels(problem.kind).inc()
             status, headers, body = _told(problem)
+        except ProtocolClosed:
+            raise
         except Exception:
             log.exception("unhandled error in a request")
             status, headers, body = _told(internal_error())
@@ -151,7 +157,8 @@ class Front:
         """The request's body; raises ``Problem`` as soon as it is too long."""
         most = self._service.config.max_body_bytes
         length = headers.get("content-length")
-        if length is not None and length.isdecimal():
+        # A chunked body may be of any length, whatever else the head says.
+        if length is not None and length.isdecimal() and "transfer-encoding" not in headers:
             if int(length) > most:
                 raise body_too_large(self._service)
             return bytes(await protocol())

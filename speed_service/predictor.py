@@ -18,7 +18,7 @@ from speed_service.history import History
 from speed_service.queries import Query
 
 
-class Prediction(msgspec.Struct):
+class Prediction(msgspec.Struct, gc=False):
     """The answer for one subject. ``as_of`` gives, per source, the border (RFC 3339, UTC) before which facts were
     visible, or null when none was; ``degraded`` says that it lies too far behind the prediction time."""
 
@@ -28,7 +28,7 @@ class Prediction(msgspec.Struct):
     degraded: bool
 
 
-class Answer(msgspec.Struct):
+class Answer(msgspec.Struct, gc=False):
     """The answer to one request, in the order of its subjects."""
 
     model_id: str

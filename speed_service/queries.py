@@ -23,7 +23,7 @@ MAX_ERRORS = 50
 MINUTE_SECONDS = 60
 
 
-class Query(msgspec.Struct, frozen=True):
+class Query(msgspec.Struct, frozen=True, gc=False):
     """One checked subject. ``record`` has the contract's fields, typed, its times as seconds since 1970 (UTC), the
     prediction time resolved."""
 

@@ -26,7 +26,7 @@ _is_time = re.compile(TIMESTAMP_TEXT).fullmatch
 def record_type(contract: Contract) -> type[msgspec.Struct]:
     """A struct with the contract's fields; unknown fields are refused, absent ones are None where they may be."""
     fields = [_declaration(field) for field in sorted(contract.fields, key=lambda field: field.nullable)]
-    return msgspec.defstruct(f"{contract.name}_record", fields, forbid_unknown_fields=True)
+    return msgspec.defstruct(f"{contract.name}_record", fields, forbid_unknown_fields=True, gc=False)
 
 
 def _declaration(field: Field) -> tuple[str, Any] | tuple[str, Any, None]:

@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     spark = start_job(f"stream {args.use_case}", open_stream_session)
     kafka, stop = KafkaSettings.from_environment(), threading.Event()
     started = [start_facts(spark, use_case, kafka, settings, stop)]
+    log.info("streaming: facts; queries as soon as the references have landed")
     try:
         while not spark.streams.awaitAnyTermination(ALIVE_SECONDS):
             if len(started) == 1:
@@ -120,7 +121,7 @@ def try_queries(
     try:
         query = start_queries(spark, use_case, kafka, settings)
     except ReferenceMissing as error:
-        log.info("queries wait: %s", error)
+        log.debug("queries wait: %s", error)
         return []
     log.info("streaming: facts, queries")
     return [query]

@@ -128,9 +128,9 @@ class WindowPlan:
         )
 
     def ends(self, minutes: Integers, until: Mapping[str, Integers] | None) -> Integers:
-        """The minute where each group's windows end, shape ``(groups, n)``."""
+        """The minute where each group's windows end, shape ``(groups, n)``; ``(1, n)`` where all end alike."""
         if until is None:
-            return np.broadcast_to(minutes, (len(self.groups), len(minutes)))
+            return minutes[None, :]
         by_source = np.array([until[source] for source in self.sources], dtype=np.int64)
         return np.minimum(by_source, minutes).take(self.source_of, axis=0)
 

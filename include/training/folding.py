@@ -55,7 +55,8 @@ class Knots:
         missing = ~np.isfinite(values)
         some = bool(missing.any())
         sought = np.where(missing, np.inf, values) if some else values
-        row = np.broadcast_to(self.first, values.shape).copy()
+        row = np.empty(values.shape, dtype=np.int64)
+        row[:] = self.first
         step = self.size >> 1
         while step:
             row += step * (self.bounds.take(row + (step - 1)) <= sought)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from granian.rsgi import ProtocolClosed
 
 from speed_service import front as front_module
 from speed_service.app import service_of
@@ -196,10 +197,15 @@ def test_too_many_waiting_are_told_to_come_again(world: World, monkeypatch: pyte
     assert responses[3].headers["retry-after"] == "1" and responses[3].json["type"].endswith("overloaded")
 
 
-@pytest.mark.parametrize("chunked", [0, 1000])
-def test_a_body_over_the_limit_is_not_read_to_its_end(world: World, chunked: int) -> None:
+@pytest.mark.parametrize(
+    ("chunked", "more"), [(0, {}), (1000, {}), (1000, {"content-length": "5", "transfer-encoding": "chunked"})]
+)
+@pytest.mark.parametrize("path", [PATH, "/healthz"])
+def test_a_body_over_the_limit_is_not_read_to_its_end(
+    world: World, chunked: int, more: dict[str, str], path: str
+) -> None:
     limit = service_of(world.app).config.max_body_bytes
-    request = Request(b" " * (limit + 50_000), chunked=chunked)
+    request = Request(b" " * (limit + 50_000), chunked=chunked, headers={**HEADERS, **more}, path=path)
     protocol = request.protocol()
 
     async def serve_one() -> None:
@@ -209,6 +215,24 @@ def test_a_body_over_the_limit_is_not_read_to_its_end(world: World, chunked: int
 
     asyncio.run(serve_one())
     assert protocol.status == 413 and protocol.read < len(protocol.parts)
+
+
+class Gone(Protocol):
+    """A client that leaves before its body has come."""
+
+    async def __call__(self) -> bytes:
+        raise ProtocolClosed("RSGI transport is closed")
+
+
+@pytest.mark.parametrize("path", [PATH, "/healthz"])
+def test_a_client_that_leaves_is_no_error_of_the_service(
+    world: World, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    request, protocol = ask(subject(), path=path), Gone([])
+    front = Front(world.app, service_of(world.app))
+    asyncio.run(front.__rsgi__(request.scope(), protocol))
+    assert protocol.status == 0
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_without_a_champion_it_says_why(empty_world: World) -> None:

@@ -10,7 +10,7 @@ from include.use_case import load_use_case
 from local_stack.layout import REPO_ROOT
 from tests.bench.speed import report
 from tests.bench.speed.http_path import measure_http, write_bodies
-from tests.bench.speed.kafka_path import measure_kafka
+from tests.bench.speed.kafka_path import STEADY_SECONDS, measure_kafka
 from tests.bench.speed.material import make_material
 from tests.bench.speed.servers import Place, export_onnx, make_rivals_environment, our_server, rival_servers
 from tests.bench.speed.swap import measure_swaps
@@ -24,6 +24,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.speed", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="of one case of one round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steady", type=float, default=STEADY_SECONDS, help="seconds of the steady flow through Kafka")
     parser.add_argument("--workers", type=int, default=1, help="worker processes of every server, ours included")
     parser.add_argument("--only", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
     parser.add_argument("--base", type=int, default=22600, help="the first of ten ports")
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return f"## Model swap at concurrency 16\n\n{report.swap_table(swaps)}"
 
     def kafka() -> str:
-        modes = measure_kafka(place, material, use_case, options.seconds)
+        modes = measure_kafka(place, material, use_case, options.seconds, options.steady)
         return f"## Kafka to Kafka\n\n{report.kafka_table(modes)}"
 
     try:

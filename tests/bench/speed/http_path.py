@@ -36,7 +36,7 @@ Results = dict[tuple[str, str], list[Load]]
 
 @dataclass(frozen=True)
 class HttpFigures:
-    """Loads by (server, case); the generator's ceiling by case; rows a second in process, one a round; what broke."""
+    """Loads by (server, case); the generator's ceiling by case; rows a second in process, two a round; what broke."""
 
     loads: Results
     ceilings: dict[str, list[Load]]
@@ -98,6 +98,7 @@ def measure_http(
     figures = HttpFigures(defaultdict(list), defaultdict(list), [])
     for number in range(rounds):
         shift = number % len(servers)
+        figures.in_process.append(rows_per_second_in_process(place, material, seconds))
         for server in (*servers[shift:], *servers[:shift]):
             try:
                 measure_server(place, material, server, seconds, figures.loads)

@@ -41,6 +41,8 @@ from tests.bench.speed.material import Material, promotion, reference_bytes, wri
 from tests.bench.speed.servers import HERE, TOKEN, Place, stop
 
 RATE = 500
+#: Longer than one run of Real-Time Mode (``stream.REALTIME_BATCH``), at whose end queries wait for a checkpoint.
+STEADY_SECONDS = 310.0
 STEP = 250
 HIGHEST = 6000
 START_SECONDS = 240.0
@@ -94,12 +96,24 @@ class KafkaFigures:
         return max((flow.rate for flow in (self.steady, *self.steps) if flow.flat), default=0)
 
 
-def measure_kafka(place: Place, material: Material, use_case: UseCase, seconds: float) -> list[KafkaFigures]:
-    """Both modes, one after the other. ``seconds``: of one step; the steady flow runs 14 times as long."""
-    return [measure_mode(place, material, use_case, mode, seconds) for mode in MODES]
+def measure_kafka(
+    place: Place, material: Material, use_case: UseCase, seconds: float, steady_seconds: float
+) -> list[KafkaFigures]:
+    """Both modes, one after the other: the steady flow, then steps of twice ``seconds``.
+
+    Micro-batches write a checkpoint each, so a shorter steady flow shows what they are like.
+    """
+    shorter = min(steady_seconds, 14 * seconds)
+    lengths = (steady_seconds, shorter)
+    return [
+        measure_mode(place, material, use_case, mode, seconds, length)
+        for mode, length in zip(MODES, lengths, strict=True)
+    ]
 
 
-def measure_mode(place: Place, material: Material, use_case: UseCase, mode: str, seconds: float) -> KafkaFigures:
+def measure_mode(
+    place: Place, material: Material, use_case: UseCase, mode: str, seconds: float, steady_seconds: float
+) -> KafkaFigures:
     """Everything of one mode, and no trace of it afterwards."""
     named = replace(use_case, name=f"bench_speed_{uuid.uuid4().hex[:8]}")
     with (
@@ -111,7 +125,7 @@ def measure_mode(place: Place, material: Material, use_case: UseCase, mode: str,
         line.wait_for_first_answer(stream, ours)
         line.run(100, 5.0)  # the JVM compiles what it has seen often
         line.run(RATE, 10.0)
-        steady = line.run(RATE, max(10.0, 14 * seconds))
+        steady = line.run(RATE, steady_seconds)
         print(f"  {mode}: {steady}", flush=True)
         return KafkaFigures(mode, steady, list(climb(line, max(4.0, 2 * seconds))))
 

@@ -9,8 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from include.spark_jobs.stream import REALTIME_BATCH
 from tests.bench.speed.http_path import CASES, HttpFigures
-from tests.bench.speed.kafka_path import RATE, KafkaFigures
+from tests.bench.speed.kafka_path import RATE, STEADY_SECONDS, KafkaFigures
 from tests.bench.speed.load import Load
 from tests.bench.speed.material import BATCH, Material
 from tests.bench.speed.servers import FASTAPI, FLASK, OURS, Place
@@ -170,7 +171,10 @@ def kafka_table(modes: Sequence[KafkaFigures]) -> str:
         "highest flat rate/s",
         "steps",
     ]
+    enough = modes[0].steady.seconds >= STEADY_SECONDS
     note = (
+        f"Real-Time Mode writes a checkpoint every {REALTIME_BATCH}, for which queries wait: "
+        f"{'one lies within the steady flow' if enough else 'the steady flow is too short to be sure of one'}. "
         "Guarantee in both modes: at least once to the service, which answers once by (id, prediction time) within its "
         "horizon. One partition; broker, Spark, service and sender share all cores. Latency counts from the time that "
         "a query was due to the time that its answer was read."

@@ -5,6 +5,7 @@ starts, stays on the core that it is given, and its telemetry is off.
 """
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -119,7 +120,15 @@ def rival_servers(place: Place, material: Material) -> list[Server]:
     gunicorn = ("--bind", f"127.0.0.1:{ports[0]}", "--workers", workers, "--chdir", chdir, "--log-level", "warning")
     uvicorn = ("--workers", workers, "--loop", "uvloop", "--http", "httptools", "--no-access-log")
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(place.folder / "bentoml")}
-    ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "/tmp/bs-ray", "RAY_SERVE_ENABLE_HA_PROXY": "0"}
+    ray = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": "/tmp/bs-ray",
+        # Some of its ports listen everywhere: a token for this run guards them, and none is left in the home folder
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        # Without it Ray replaces 127.0.0.1 by the machine's outer address and listens there
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    }
 
     def python(file: str) -> tuple[str, ...]:
         return (place.binary("python"), str(RIVALS / file))
@@ -141,7 +150,7 @@ def rival_servers(place: Place, material: Material) -> list[Server]:
             python("litserve_onnx.py"),
             "/predict",
             ports[3],
-            {**onnx, "BENCH_PORT": str(ports[3]), "LIT_DISABLE_TELEMETRY": "1"},
+            {**onnx, "BENCH_PORT": str(ports[3])},
         ),
         Server(
             "Ray Serve, ONNX Runtime",

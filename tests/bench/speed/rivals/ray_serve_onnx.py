@@ -9,8 +9,12 @@ import ray
 from ray import serve
 from starlette.requests import Request
 
+QUIET = {"enable_access_log": False, "log_level": "WARNING"}
 
-@serve.deployment(num_replicas=int(os.environ.get("BENCH_WORKERS", "1")), max_ongoing_requests=128)
+
+@serve.deployment(
+    num_replicas=int(os.environ.get("BENCH_WORKERS", "1")), max_ongoing_requests=128, logging_config=QUIET
+)
 class Predictor:
     """The network, in one session a replica."""
 
@@ -23,9 +27,15 @@ class Predictor:
     async def __call__(self, request: Request) -> dict[str, list[float]]:
         """Probabilities of the rows in the body."""
         rows = await request.json()
-        inputs = {"numeric": np.array(rows["numeric"], np.float32), "category": np.array(rows["category"], np.int64)}
-        (logits,) = self.session.run(["logit"], inputs)
+        logits = await self.compute(np.array(rows["numeric"], np.float32), np.array(rows["category"], np.int64))
         return {"probabilities": (1 / (1 + np.exp(-logits))).tolist()}
+
+    @serve.batch(max_batch_size=64, batch_wait_timeout_s=0)
+    async def compute(self, numeric: list[np.ndarray], category: list[np.ndarray]) -> list[np.ndarray]:
+        """The logits of several requests that wait together."""
+        inputs = {"numeric": np.concatenate(numeric), "category": np.concatenate(category)}
+        (logits,) = self.session.run(["logit"], inputs)
+        return np.split(logits, np.cumsum([len(one) for one in category])[:-1])
 
 
 if __name__ == "__main__":
@@ -37,7 +47,7 @@ if __name__ == "__main__":
     )
     serve.start(
         http_options={"host": "127.0.0.1", "port": int(os.environ["BENCH_PORT"])},
-        logging_config={"enable_access_log": False},
+        logging_config=QUIET,
     )
     serve.run(Predictor.bind(), route_prefix="/predict")
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
