@@ -47,7 +47,7 @@ from local_stack.replay.books import open_books
 from local_stack.replay.engine import Replay
 from local_stack.replay.injection import Injector, Shares
 from local_stack.replay.progress import ProgressLine
-from local_stack.replay.timeline import DAY, Fact, Query, Step, day_start, read_outcomes, read_span
+from local_stack.replay.timeline import DAY, Fact, Query, Step, announced_facts, day_start, read_outcomes, read_span
 from local_stack.replay.topics import Follower, MessagesLost, Sender, ends_of, read_topic
 from local_stack.replay.watching import Answers, Borders
 from local_stack.stack import open_stack
@@ -232,7 +232,8 @@ def live(use_case: UseCase, environment: Mapping[str, str], beat: timedelta) -> 
     nights = Nights(now.date() - DAY, lambda day: land_days(use_case, environment, day, day, "--redated"), line.say)
     sender, injector = Sender(bootstrap), Injector(Shares(), {contract.name: contract for contract in use_case.sources})
     asker = KafkaAsker(use_case, sender, injector)
-    start = resume_at(last_heartbeats(bootstrap, use_case), sources, now.date())
+    heartbeats = last_heartbeats(bootstrap, use_case)
+    start = resume_at(heartbeats, sources, now.date())
     steps = LiveSteps(lambda day: read_span(use_case, day, day, redated=True), start, now, beat, utc_now, time.sleep)
     replay = Replay(use_case, asker, borders, answers, injector, sender, report=line)
     replay.tolerant, replay.tiles_limit = True, beat.total_seconds()
@@ -240,6 +241,7 @@ def live(use_case: UseCase, environment: Mapping[str, str], beat: timedelta) -> 
     with ExitStack() as following:
         for topic, handle in ((topics.tiles, borders.note), (topics.predictions, answers.note)):
             following.enter_context(Follower(bootstrap, topic, opening.offsets[topic], handle))
+        replay.announced = announced_facts(use_case, start, heartbeats, redated=True)
         replay.begin(start)
         for step in steps:
             replay.play(step)

@@ -166,8 +166,11 @@ class History:
 
     def _stretches_of(self, source: str, days: list[Stretch]) -> Sequence[Stretch]:
         streamed = self.progress.get(source)
-        live = [(streamed.since, streamed.border)] if streamed and streamed.since < streamed.border else []
-        return joined([*days, *live])
+        if streamed is None:
+            return joined(days)
+        # What is announced days ahead may have become known before the stream began to look.
+        since = streamed.since + self.use_case.source(source).announced_days * MINUTES_PER_DAY
+        return joined([*days, *([(since, streamed.border)] if since < streamed.border else [])])
 
 
 def spans(windows: Sequence[Window]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from include.locations import Topics
 from include.streaming.messages import HEARTBEAT_FIELD
 from include.use_case import UseCase
 from local_stack.replay.injection import Injector, Outgoing
-from local_stack.replay.timeline import Query, Step
+from local_stack.replay.timeline import DAY, Fact, Query, Step
 from local_stack.replay.watching import Answers, Borders, TilesBehind
 
 #: A streaming job that was killed needs a minute to come back on a busy machine; ten are given.
@@ -89,6 +89,8 @@ class Replay:
     tiles_limit: float = TILES_LIMIT_SECONDS
     #: Whether to go on when the tiles do not follow in time (real life does) instead of stopping.
     tolerant: bool = False
+    #: What became known before the start about the time after it (see ``timeline.announced_facts``).
+    announced: Sequence[Fact] = ()
     counts: Counts = field(default_factory=Counts)
 
     @property
@@ -112,7 +114,8 @@ class Replay:
         self.counts.now = start
         self.pace.until(start)
         if self.wire is not None:
-            self._beat(start, self.wire)
+            self._announce(start, self.wire)
+            self._beat(start, self.wire, self.sources)
             self._await_tiles(start)
 
     def play(self, step: Step) -> None:
@@ -125,7 +128,7 @@ class Replay:
             self._send(messages[:half], self.wire)
             self._drill(due)
             self._send(messages[half:], self.wire)
-            self._beat(step.end, self.wire)
+            self._beat(step.end, self.wire, self.sources)
             self._await_tiles(step.end)
         else:
             self._drill(due)
@@ -146,12 +149,18 @@ class Replay:
             wire.send(topics.facts(message.topic), message.key, message.value)
         self.counts.facts += len(messages)
 
-    def _beat(self, moment: datetime, wire: Wire) -> None:
-        """Say on every source's topic that all facts before ``moment`` were sent, once they were."""
+    def _announce(self, start: datetime, wire: Wire) -> None:
+        """Send what was announced before ``start``; its sources begin as early as it could become known."""
+        for source in dict.fromkeys(fact.source for fact in self.announced):
+            self._beat(start - DAY * self.use_case.source(source).announced_days, wire, [source])
+        self._send(self.injector.facts(self.announced), wire)
+
+    def _beat(self, moment: datetime, wire: Wire, sources: Iterable[str]) -> None:
+        """Say on these sources' topics that all facts before ``moment`` were sent, once they were."""
         wire.settle()
         topics = Topics(self.use_case.name)
         value = json.dumps({HEARTBEAT_FIELD: f"{moment:%Y-%m-%dT%H:%M:%SZ}"}).encode()
-        for source in self.sources:
+        for source in sources:
             wire.send(topics.facts(source), "", value)
         wire.settle()
 

@@ -24,7 +24,7 @@ from local_stack.replay.books import Book, Opening
 from local_stack.replay.engine import Counts, Drill, Pace, Replay
 from local_stack.replay.injection import Injector, Shares
 from local_stack.replay.progress import ProgressLine
-from local_stack.replay.timeline import DAY, Fact, Query, cut, day_start, read_outcomes, read_span
+from local_stack.replay.timeline import DAY, Fact, Query, announced_facts, cut, day_start, read_outcomes, read_span
 from local_stack.replay.topics import Follower, Sender
 from local_stack.replay.watching import Answers, Borders, Identity
 
@@ -78,6 +78,7 @@ class Session:
     facts: Sequence[Fact]
     queries: Sequence[Query]
     outcomes: Mapping[str, int]
+    announced: Sequence[Fact] = ()
     say: Callable[[str], None] = print
     asked_over_http: list[Identity] = field(default_factory=list)
     refused: dict[Identity, str] = field(default_factory=dict)
@@ -136,6 +137,7 @@ class Session:
                 sender if plan.stream else None,
                 Pace(plan.speed),
                 report=ProgressLine(borders, answers, self.sources),
+                announced=self.announced,
             )
         if http is not None:
             self.refused |= http.refused
@@ -175,6 +177,7 @@ def prepare(use_case: UseCase, environment: Mapping[str, str], plan: Plan) -> Se
         [fact for fact in facts if start <= fact.available < plan.end],
         [query for query in queries if plan.begin <= query.at < plan.end],
         read_outcomes(use_case, first, last),
+        announced_facts(use_case, start, opening.borders),
     )
 
 

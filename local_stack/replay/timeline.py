@@ -80,6 +80,32 @@ def read_span(use_case: UseCase, first: date, last: date, redated: bool = False)
     return [f for f in known if begin <= f.available < end], [q for q in queries if begin <= q.at < end]
 
 
+def announced_facts(
+    use_case: UseCase, start: datetime, seen: Mapping[str, datetime], redated: bool = False
+) -> list[Fact]:
+    """The facts about ``start`` and later that became known before it, of sources that the stream has not ``seen``.
+
+    ``seen`` says per source up to when. The batch layer has such facts (the timetable of a day, published the day
+    before), but publishes their tiles with the day that they are about: until then the stream has to have them.
+    """
+    days = {c.name: c.announced_days for c in use_case.sources if c.announced_days and _unseen(seen, c.name, start)}
+    if not days:
+        return []
+    known, _ = read_span(use_case, start.date() - DAY * max(days.values()), start.date(), redated)
+    return [fact for fact in known if _announced(use_case, fact, start, days)]
+
+
+def _unseen(seen: Mapping[str, datetime], source: str, start: datetime) -> bool:
+    return source not in seen or seen[source] < start
+
+
+def _announced(use_case: UseCase, fact: Fact, start: datetime, days: Mapping[str, int]) -> bool:
+    if fact.source not in days or not start - DAY * days[fact.source] <= fact.available < start:
+        return False
+    judged = validate(fact.record, use_case.source(fact.source))
+    return isinstance(judged, Valid) and judged.moment is not None and judged.moment >= start
+
+
 def read_outcomes(use_case: UseCase, first: date, last: date, redated: bool = False) -> dict[str, int]:
     """Subject id -> what became of it (0 or 1), of the subjects that are asked about on these days."""
     outcomes: dict[str, int] = _module(use_case).outcomes(first, last, redated)

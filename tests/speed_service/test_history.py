@@ -51,9 +51,18 @@ def test_nothing_is_visible_before_the_first_published_day() -> None:
         assert seen.degraded and not seen.complete
 
 
+def announced_minutes(source: str) -> int:
+    return USE_CASE.source(source).announced_days * 1440
+
+
+def streamed_from(since: int, border: int) -> dict[str, Progress]:
+    """Every source streamed from ``since`` on, what was announced before it too."""
+    return {source: Progress(since - announced_minutes(source), border, border) for source in SOURCES}
+
+
 def test_streamed_minutes_go_on_where_published_days_end() -> None:
     border = minute_of("2013-01-21T10:30:00Z")
-    streamed = {source: Progress(day_start(date(2013, 1, 21)), border, border) for source in SOURCES}
+    streamed = streamed_from(day_start(date(2013, 1, 21)), border)
     history = covering(days_between(date(2013, 1, 10), DAY), streamed)
     assert set(history.seen(border - 5).as_of.values()) == {"2013-01-21T10:25:00Z"}
     later = history.seen(border + 5)
@@ -62,9 +71,16 @@ def test_streamed_minutes_go_on_where_published_days_end() -> None:
 
 def test_a_stream_that_began_after_a_gap_leaves_a_hole() -> None:
     border = minute_of("2013-01-21T10:30:00Z")
-    began_late = {source: Progress(border - 60, border, border) for source in SOURCES}
-    seen = covering(days_between(date(2013, 1, 10), DAY), began_late).seen(border)
+    seen = covering(days_between(date(2013, 1, 10), DAY), streamed_from(border - 60, border)).seen(border)
     assert set(seen.as_of.values()) == {"2013-01-21T10:30:00Z"} and seen.degraded
+
+
+def test_what_was_announced_before_the_stream_began_is_not_known() -> None:
+    border, midnight = minute_of("2013-01-21T10:30:00Z"), day_start(date(2013, 1, 21))
+    streamed = streamed_from(midnight, border) | {"schedule": Progress(midnight, border, border)}
+    seen = covering(days_between(date(2013, 1, 10), DAY), streamed).seen(border)
+    assert seen.as_of["schedule"] == "2013-01-21T00:00:00Z" and seen.degraded
+    assert seen.as_of["departures"] == "2013-01-21T10:30:00Z"
 
 
 def test_a_hole_in_the_days_of_a_window_degrades() -> None:
@@ -98,7 +114,7 @@ MINUTES = st.integers(day_start(BASE) - 600, day_start(BASE) + 14 * 1440)
 def test_seen_equals_a_brute_force_over_minutes(
     days: frozenset[date], streamed: dict[str, tuple[int, int]], minute: int
 ) -> None:
-    progress = {source: Progress(low, high, high) for source, (low, high) in streamed.items()}
+    progress = {s: Progress(low - announced_minutes(s), high, high) for s, (low, high) in streamed.items()}
     seen = covering(days, progress).seen(minute)
     degraded = False
     for source, span in spans(USE_CASE.features.windows).items():

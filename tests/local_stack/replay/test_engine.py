@@ -101,6 +101,18 @@ def test_a_heartbeat_goes_out_only_after_the_facts_before_it_were_taken() -> Non
     ]  # fmt: skip
 
 
+def test_what_was_announced_before_goes_out_first_and_its_source_begins_as_early() -> None:
+    stage, schedule = Stage(), SHIPPED.source("schedule")
+    announced = [Fact("schedule", "s", BEGIN - timedelta(hours=12), {"id": "s"})]
+    replay = replay_on(stage, announced=announced)
+    replay.use_case = replace(USE_CASE, sources=(*USE_CASE.sources, schedule))
+    replay.injector = Injector(Shares(), {**CONTRACTS, "schedule": schedule})
+    replay.begin(BEGIN)
+    told = [(kind, what) for kind, what in stage.log if kind != "settle"]
+    assert told[:2] == [("beat", ("schedule", "2013-02-03T00:00:00Z")), ("fact", ("schedule", "s"))]
+    assert sorted(told[2:]) == [("beat", (s, "2013-02-04T00:00:00Z")) for s in sorted((*SOURCES, "schedule"))]
+
+
 def test_tiles_that_do_not_follow_stop_the_replay_by_the_source_s_name() -> None:
     stage = Stage(stuck=("weather",))
     with pytest.raises(TilesBehind, match="weather have come nowhere yet, not to 2013-02-04 00:00") as raised:

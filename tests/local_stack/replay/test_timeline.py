@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.use_case import load_use_case
-from local_stack.replay.timeline import Fact, Query, cut, day_start, facts_of, queries_of, read_outcomes, read_span
+from local_stack.replay.timeline import (
+    Fact,
+    Query,
+    announced_facts,
+    cut,
+    day_start,
+    facts_of,
+    queries_of,
+    read_outcomes,
+    read_span,
+)
 
 USE_CASE = load_use_case("flight_delay")
 BEGIN, END = datetime(2013, 2, 4, tzinfo=UTC), datetime(2013, 2, 5, tzinfo=UTC)
@@ -69,6 +79,21 @@ def test_a_real_day_has_its_facts_and_its_subjects() -> None:
     assert "prediction_time" not in queries[0].subject
     outcomes = read_outcomes(USE_CASE, day, day)
     assert {query.id for query in queries} == set(outcomes)
+
+
+def test_the_timetable_of_the_first_day_was_announced_before_it() -> None:
+    # The batch layer publishes the tiles of this timetable only with the day itself.
+    announced = announced_facts(USE_CASE, BEGIN, {})
+    assert {fact.source for fact in announced} == {"schedule"}
+    assert {fact.available.date() for fact in announced} == {date(2013, 2, 3)}
+    _, queries = read_span(USE_CASE, BEGIN.date(), BEGIN.date())
+    assert len({fact.id for fact in announced} & {query.id for query in queries}) > 800
+    assert all(fact.record["scheduled_departure"] >= "2013-02-04T00:00:00Z" for fact in announced)
+
+
+def test_what_the_stream_has_seen_is_not_announced_again() -> None:
+    assert announced_facts(USE_CASE, BEGIN, {"schedule": BEGIN}) == []
+    assert announced_facts(USE_CASE, BEGIN, {"schedule": BEGIN - timedelta(days=1), "weather": BEGIN})
 
 
 def test_records_become_facts_and_queries() -> None:
