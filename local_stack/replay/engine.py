@@ -18,7 +18,7 @@ from include.streaming.messages import HEARTBEAT_FIELD
 from include.use_case import UseCase
 from local_stack.replay.injection import Injector, Outgoing
 from local_stack.replay.timeline import DAY, Fact, Query, Step
-from local_stack.replay.watching import Answers, Borders, TilesBehind
+from local_stack.replay.watching import Answers, Borders, PredictorBorders, TilesBehind
 
 #: A streaming job that was killed needs a minute to come back on a busy machine; ten are given.
 TILES_LIMIT_SECONDS = 600.0
@@ -91,6 +91,8 @@ class Replay:
     tolerant: bool = False
     #: What became known before the start about the time after it (see ``timeline.announced_facts``).
     announced: Sequence[Fact] = ()
+    #: Waited for as the tiles topic is: simulated time is much faster than the predictor's own few milliseconds.
+    predictor: PredictorBorders | None = None
     counts: Counts = field(default_factory=Counts)
 
     @property
@@ -168,6 +170,8 @@ class Replay:
         minute = moment.replace(second=0, microsecond=0)
         try:
             self.borders.wait_for(minute, self.sources, self.tiles_limit, lambda: self.report(self.counts))
+            if self.predictor is not None:
+                self.predictor.wait_for(minute, self.sources, self.tiles_limit)
         except TilesBehind:
             if not self.tolerant:
                 raise

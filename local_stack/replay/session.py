@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
+import httpx
 from deltalake.exceptions import TableNotFoundError
 
 from include.book import PREPROCESS, closed_days
@@ -26,7 +27,7 @@ from local_stack.replay.injection import Injector, Shares
 from local_stack.replay.progress import ProgressLine
 from local_stack.replay.timeline import DAY, Fact, Query, announced_facts, cut, day_start, read_outcomes, read_span
 from local_stack.replay.topics import Follower, Sender
-from local_stack.replay.watching import Answers, Borders, Identity
+from local_stack.replay.watching import Answers, Borders, Identity, PredictorBorders
 
 ANSWERS_LIMIT_SECONDS = 300.0
 BOOKS_LIMIT_SECONDS = 180.0
@@ -79,6 +80,7 @@ class Session:
     queries: Sequence[Query]
     outcomes: Mapping[str, int]
     announced: Sequence[Fact] = ()
+    predictor_url: str | None = None
     say: Callable[[str], None] = print
     asked_over_http: list[Identity] = field(default_factory=list)
     refused: dict[Identity, str] = field(default_factory=dict)
@@ -127,6 +129,10 @@ class Session:
         with ExitStack() as following:
             for topic, handle in ((topics.tiles, borders.note), (topics.predictions, answers.note)):
                 following.enter_context(Follower(self.bootstrap, topic, self.opening.offsets[topic], handle))
+            predictor = None
+            if self.predictor_url is not None:
+                client = following.enter_context(httpx.Client(base_url=self.predictor_url, timeout=30))
+                predictor = PredictorBorders(client)
             http = HttpAsker.at(self.use_case, self.environment, answers) if plan.over_http else None
             yield Replay(
                 self.use_case,
@@ -138,6 +144,7 @@ class Session:
                 Pace(plan.speed),
                 report=ProgressLine(borders, answers, self.sources),
                 announced=self.announced,
+                predictor=predictor,
             )
         if http is not None:
             self.refused |= http.refused
@@ -178,6 +185,7 @@ def prepare(use_case: UseCase, environment: Mapping[str, str], plan: Plan) -> Se
         [query for query in queries if plan.begin <= query.at < plan.end],
         read_outcomes(use_case, first, last),
         announced_facts(use_case, start, opening.borders),
+        environment["PREDICTOR_URL"],
     )
 
 

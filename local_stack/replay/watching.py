@@ -1,6 +1,7 @@
 """What comes back while a replay runs: how far each source's tiles have come, and the answers, judged as they come.
 
-Filled by threads that follow topics, asked by the replay. It knows no Kafka, only messages; times are aware, UTC.
+Filled by threads that follow topics, asked by the replay. It knows no Kafka, only messages, and of the predictor only
+its metrics; times are aware, UTC.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import msgspec
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
 from include.streaming.messages import Progress, decode_tiles_message
 from include.training.metrics import area_under_curve
 from local_stack.replay.topics import Read
 
 WAIT_SECONDS = 1.0
+PREDICTOR_POLL_SECONDS = 0.02
+PREDICTOR_BORDER = "stream_border_timestamp_seconds"
 #: A subject's id and the time it was asked about.
 Identity = tuple[str, datetime]
 
@@ -66,6 +71,41 @@ class Borders:
                 # Asked again under the lock, so that a report between the question and the wait is not slept through.
                 if self.behind(minute, names):
                     self._changed.wait(min(WAIT_SECONDS, max(end - time.monotonic(), 0.0)))
+
+
+class PredictorBorders:
+    """The borders of the tiles that the predictor holds, and answers with, as its metrics say."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def behind(self, minute: datetime, sources: Iterable[str]) -> dict[str, datetime | None]:
+        """The sources of which the predictor holds less than what came before ``minute``; all while it is away."""
+        borders = self._borders()
+        return {s: b for s in sources if (b := borders.get(s)) is None or b < minute}
+
+    def wait_for(self, minute: datetime, sources: Iterable[str], seconds: float) -> None:
+        """Wait until the predictor holds what came before ``minute``; raises ``TilesBehind`` after ``seconds``."""
+        end = time.monotonic() + seconds
+        names = list(sources)
+        while behind := self.behind(minute, names):
+            if time.monotonic() > end:
+                raise TilesBehind(
+                    f"in the predictor {_told(behind)}, not to {minute:%Y-%m-%d %H:%M}, within {seconds:.0f} s"
+                )
+            time.sleep(PREDICTOR_POLL_SECONDS)
+
+    def _borders(self) -> dict[str, datetime]:
+        try:
+            text = self._client.get("/metrics").raise_for_status().text
+        except httpx.HTTPError:
+            return {}
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return {
+            sample.labels["source"]: datetime.fromtimestamp(sample.value, UTC)
+            for sample in samples
+            if sample.name == PREDICTOR_BORDER
+        }
 
 
 def _told(behind: Mapping[str, datetime | None]) -> str:

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from include.streaming.messages import Progress, TileUpdate, encode
 from local_stack.replay.topics import Read
-from local_stack.replay.watching import Answers, Borders, TilesBehind, joined_auc
+from local_stack.replay.watching import Answers, Borders, PredictorBorders, TilesBehind, joined_auc
 
 TEN = datetime(2013, 2, 4, 10, tzinfo=UTC)
 ELEVEN = datetime(2013, 2, 4, 11, tzinfo=UTC)
@@ -45,6 +46,28 @@ def test_borders_move_with_reports_alone() -> None:
         borders.wait_for(ELEVEN, ["a", "b"], 0.01)
     borders.note(report("a", "2013-02-04T11:00:00Z"))
     borders.wait_for(ELEVEN, ["a", "b"], 0.01)
+
+
+def test_the_predictor_is_waited_for_until_it_holds_the_tiles() -> None:
+    borders = iter([None, {"a": TEN}, {"a": TEN, "b": ELEVEN}, {"a": ELEVEN, "b": ELEVEN}])
+
+    def metrics(request: httpx.Request) -> httpx.Response:
+        known = next(borders)
+        if known is None:
+            raise httpx.ConnectError("away")
+        lines = [f'stream_border_timestamp_seconds{{source="{s}"}} {b.timestamp()}' for s, b in known.items()]
+        return httpx.Response(200, text="# TYPE stream_border_timestamp_seconds gauge\n" + "\n".join(lines) + "\n")
+
+    predictor = PredictorBorders(httpx.Client(base_url="http://predictor", transport=httpx.MockTransport(metrics)))
+    predictor.wait_for(ELEVEN, ["a", "b"], 30)
+    assert next(borders, "all asked") == "all asked"
+
+
+def test_a_predictor_that_does_not_follow_is_named() -> None:
+    away = httpx.MockTransport(lambda request: httpx.Response(503))
+    predictor = PredictorBorders(httpx.Client(base_url="http://predictor", transport=away))
+    with pytest.raises(TilesBehind, match="in the predictor the tiles of a have come nowhere yet"):
+        predictor.wait_for(ELEVEN, ["a"], 0.01)
 
 
 def test_only_what_was_asked_counts_and_only_once() -> None:
