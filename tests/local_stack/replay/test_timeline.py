@@ -6,6 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.contracts.validator import Valid, validate
 from include.use_case import load_use_case
 from local_stack.replay.timeline import (
     Fact,
@@ -94,6 +95,14 @@ def test_the_timetable_of_the_first_day_was_announced_before_it() -> None:
 def test_what_the_stream_has_seen_is_not_announced_again() -> None:
     assert announced_facts(USE_CASE, BEGIN, {"schedule": BEGIN}) == []
     assert announced_facts(USE_CASE, BEGIN, {"schedule": BEGIN - timedelta(days=1), "weather": BEGIN})
+
+
+def test_a_measurement_that_no_contract_accepts_is_sent_all_the_same() -> None:
+    day = date(2013, 2, 12)
+    facts, _ = read_span(USE_CASE, day, day)
+    (storm,) = [fact for fact in facts if fact.id == "EWR-20130212T0800Z"]
+    assert float(storm.record["wind_speed_mph"]) > 1000
+    assert not isinstance(validate(storm.record, USE_CASE.source("weather")), Valid)
 
 
 def test_records_become_facts_and_queries() -> None:
