@@ -83,7 +83,11 @@ def _prepare(stack: Stack) -> None:
     (layout.conf / "kafka-log4j2.properties").write_text(LOG4J)
     if not (layout.data / "kafka" / "meta.properties").is_file():
         command = _java(
-            stack, "kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", stack.secrets["kafka_cluster_id"]
+            stack,
+            "kafka.tools.StorageTool",
+            "format",
+            "--ignore-formatted",
+            f"--cluster-id={stack.secrets['kafka_cluster_id']}",
         )
         run_step("formatting Kafka's storage", (*command, "-c", str(config)), layout.logs / "kafka-format.log")
 
