@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from deltalake.exceptions import TableNotFoundError
+
 from include import lake
 from include.landing import CONNECTIONS, count_rows, list_landing, read_rows, s3_client, source_and_ds
 from include.locations import LANDING_BUCKET
@@ -218,6 +220,14 @@ def closed_days(use_case: UseCase, stage: str) -> set[str]:
     """The days whose book of a stage is closed for everything that belongs to it."""
     rows = lake.read_rows(use_case.name, BOOK.name, ["ds", "stage", "source", "closed"])
     return closed_in(rows, stage, expected_sources(use_case, stage))
+
+
+def closed_so_far(use_case: UseCase, stage: str) -> set[str]:
+    """As ``closed_days``; none while the first ingest has not made the tables."""
+    try:
+        return closed_days(use_case, stage)
+    except TableNotFoundError:
+        return set()
 
 
 def expected_sources(use_case: UseCase, stage: str) -> set[str]:

@@ -97,16 +97,19 @@ LABELS = Table(
 )
 
 
+def _feature_columns(use_case: UseCase) -> tuple[Column, ...]:
+    return tuple(Column(f.name, FEATURE_TYPES[f.kind], f.comment) for f in use_case.features.features)
+
+
 def features_table(use_case: UseCase) -> Table:
     """One row per subject with its features as of its default prediction time."""
-    features = tuple(Column(f.name, FEATURE_TYPES[f.kind], f.comment) for f in use_case.features.features)
     return Table(
         "features",
         "Features of each subject at its default prediction time",
         (
             Column("subject_id", "string", "The subject"),
             Column("prediction_time", "timestamp", "Nothing known later than this entered the row, UTC"),
-            *features,
+            *_feature_columns(use_case),
             Column("features_hash", "string", "Hash of the feature definition"),
             RUN_ID,
             DS,
@@ -116,7 +119,6 @@ def features_table(use_case: UseCase) -> Table:
 
 def predictions_table(use_case: UseCase) -> Table:
     """Every answer of the speed service with the features it was made from; append-only."""
-    features = tuple(Column(f.name, FEATURE_TYPES[f.kind], f.comment) for f in use_case.features.features)
     return Table(
         "predictions",
         "Every prediction served, with its features as they were; ds is the day of the prediction time",
@@ -130,7 +132,7 @@ def predictions_table(use_case: UseCase) -> Table:
             Column("degraded", "boolean", "A source was silent for too long, or its windows had a hole"),
             Column("via", "string", "kafka or http"),
             Column("as_of", "map<string,timestamp>", "Per source, the minute before which it was visible; null: none"),
-            *features,
+            *_feature_columns(use_case),
             Column("features_hash", "string", "Hash of the feature definition"),
             Column("kafka_partition", "int", "Where the message lies on the predictions topic"),
             Column("kafka_offset", "bigint", "Where in that partition"),

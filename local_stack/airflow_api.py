@@ -28,6 +28,11 @@ class AirflowApi:
     password: str = field(repr=False)
     _token: str = field(default="", repr=False)
 
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "AirflowApi":
+        """The Airflow that the stack's environment names."""
+        return cls(environment["AIRFLOW_URL"], environment["AIRFLOW_USER"], environment["AIRFLOW_PASSWORD"])
+
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         """Call ``/api/v2{path}`` and return the JSON answer; signs in first, and again when the token expired."""
         self._token = self._token or self._sign_in()

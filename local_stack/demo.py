@@ -249,7 +249,7 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     """Run the demonstration on the stack whose endpoints the environment names; 1 if a stage failed."""
     options = parse_arguments()
     use_case = load_use_case(options.use_case)
-    airflow = AirflowApi(environment["AIRFLOW_URL"], environment["AIRFLOW_USER"], environment["AIRFLOW_PASSWORD"])
+    airflow = AirflowApi.from_environment(environment)
     last = use_case.history_start + timedelta(days=options.days - 1)
     demo = Demo(use_case, environment, airflow, use_case.history_start, last, options.trials)
     try:

@@ -19,17 +19,15 @@ import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
 from confluent_kafka import KafkaException
-from deltalake.exceptions import TableNotFoundError
 from rich.console import Console
 
-from include.book import PREPROCESS, closed_days
+from include.book import PREPROCESS, closed_so_far
 from include.bundle.store import S3Store
 from include.ledger import champion
 from include.locations import MODELS_BUCKET, Topics
@@ -47,8 +45,9 @@ from local_stack.replay.books import open_books
 from local_stack.replay.engine import Replay
 from local_stack.replay.injection import Injector, Shares
 from local_stack.replay.progress import ProgressLine
+from local_stack.replay.session import watched
 from local_stack.replay.timeline import DAY, Fact, Query, Step, announced_facts, day_start, read_outcomes, read_span
-from local_stack.replay.topics import Follower, MessagesLost, Sender, ends_of, read_topic
+from local_stack.replay.topics import MessagesLost, Sender, ends_of, read_topic
 from local_stack.replay.watching import Answers, Borders
 from local_stack.stack import open_stack
 from local_stack.upstream import land_days
@@ -196,8 +195,8 @@ def days_missing(published: set[str], first: date, last: date) -> list[date]:
 def catch_up(use_case: UseCase, environment: Mapping[str, str], today: date, trials: int) -> None:
     """Land, ingest and preprocess every ended day that the batch layer lacks; train if there is no champion yet."""
     last = today - DAY
-    airflow = AirflowApi(environment["AIRFLOW_URL"], environment["AIRFLOW_USER"], environment["AIRFLOW_PASSWORD"])
-    missing = days_missing(published_days(use_case), use_case.history_start, last)
+    airflow = AirflowApi.from_environment(environment)
+    missing = days_missing(closed_so_far(use_case, PREPROCESS), use_case.history_start, last)
     batch = Demo(use_case, environment, airflow, min(missing, default=last), last, trials)
     land_days(use_case, environment, batch.first, last, "--redated", "--reference")
     if missing:
@@ -208,14 +207,6 @@ def catch_up(use_case: UseCase, environment: Mapping[str, str], today: date, tri
         batch.stage("refresh serving", lambda: refresh(batch))
 
 
-def published_days(use_case: UseCase) -> set[str]:
-    """The days that the batch layer has published."""
-    try:
-        return closed_days(use_case, PREPROCESS)
-    except TableNotFoundError:
-        return set()
-
-
 def utc_now() -> datetime:
     """The clock."""
     return datetime.now(UTC)
@@ -223,7 +214,7 @@ def utc_now() -> datetime:
 
 def live(use_case: UseCase, environment: Mapping[str, str], beat: timedelta) -> None:
     """Feed facts and questions in real time until interrupted."""
-    bootstrap, topics = environment["KAFKA_BOOTSTRAP"], Topics(use_case.name)
+    bootstrap = environment["KAFKA_BOOTSTRAP"]
     opening, now = open_books(use_case, bootstrap), utc_now()
     sources = [contract.name for contract in use_case.sources]
     known = KnownOutcomes(use_case, lambda day: read_outcomes(use_case, day, day, redated=True))
@@ -235,13 +226,20 @@ def live(use_case: UseCase, environment: Mapping[str, str], beat: timedelta) -> 
     heartbeats = last_heartbeats(bootstrap, use_case)
     start = resume_at(heartbeats, sources, now.date())
     steps = LiveSteps(lambda day: read_span(use_case, day, day, redated=True), start, now, beat, utc_now, time.sleep)
-    replay = Replay(use_case, asker, borders, answers, injector, sender, report=line)
-    replay.tolerant, replay.tiles_limit = True, beat.total_seconds()
+    replay = Replay(
+        use_case,
+        asker,
+        borders,
+        answers,
+        injector,
+        sender,
+        report=line,
+        tiles_limit=beat.total_seconds(),
+        tolerant=True,
+        announced=announced_facts(use_case, start, heartbeats, redated=True),
+    )
     line.say(f"facts from {start:%Y-%m-%d %H:%M} on, questions from now on; Ctrl-C ends this, the servers stay up")
-    with ExitStack() as following:
-        for topic, handle in ((topics.tiles, borders.note), (topics.predictions, answers.note)):
-            following.enter_context(Follower(bootstrap, topic, opening.offsets[topic], handle))
-        replay.announced = announced_facts(use_case, start, heartbeats, redated=True)
+    with watched(use_case, bootstrap, opening, borders, answers):
         replay.begin(start)
         for step in steps:
             replay.play(step)

@@ -23,7 +23,7 @@ from include.contracts.decoder import seconds_of
 from include.features.spec import Reference
 from include.locations import Topics
 from include.streaming import messages
-from include.streaming.messages import INVALID, PreparedQuery
+from include.streaming.messages import INVALID, QUERIES, PreparedQuery
 from speed_service.answered import Answered, Identity
 from speed_service.champion import Champion
 from speed_service.kafka import (
@@ -50,7 +50,6 @@ MOST_TOGETHER = 256
 #: Longer than a message may wait for the brokers: after it every one has been delivered or has failed.
 DELIVERY_SECONDS = 120
 FLUSH_SECONDS = DELIVERY_SECONDS * 1.5
-SOURCE = "queries"
 
 Out = tuple[str, bytes, bytes]
 """Topic, key and value of a message to send."""
@@ -291,7 +290,7 @@ class QueryLoop:
     def _rejection(self, refused: Refused) -> Out:
         self._service.telemetry.rejected.labels("invalid-query").inc()
         record, now = refused.record.decode(errors="replace"), precise(datetime.now(UTC))
-        told = messages.rejection(refused.id, SOURCE, INVALID, refused.reasons, record, now)
+        told = messages.rejection(refused.id, QUERIES, INVALID, refused.reasons, record, now)
         return self._topics.rejected, (refused.id or "").encode(), messages.encode(told)
 
 

@@ -10,10 +10,10 @@ import msgspec
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from include.streaming.messages import PROBLEM_TYPE
+
 log = logging.getLogger(__name__)
 
-#: Reasons name a cause for people, kinds name it for programs and for the ``rejected`` counter.
-TYPE_PREFIX = "urn:lambda-dl:problem:"
 PROBLEM_JSON = "application/problem+json"
 
 
@@ -48,7 +48,7 @@ class Problem(Exception):
     def body(self) -> bytes:
         """The problem document: type, title, status, detail, and ``errors`` when single fields are at fault."""
         body: dict[str, object] = {
-            "type": TYPE_PREFIX + self.kind,
+            "type": PROBLEM_TYPE + self.kind,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,

@@ -15,12 +15,12 @@ import msgspec
 from include.contracts.contract import Field
 from include.contracts.decoder import record_type, seconds_of, time_of
 from include.contracts.validator import Valid, Value, validate
+from include.streaming.messages import MINUTE_SECONDS
 from include.use_case import PREDICTION_TIME, UseCase, too_near
 from speed_service.problems import FieldError, Problem
 
 #: More faults than this are not listed: a client that sends a thousand bad subjects sends one fault many times.
 MAX_ERRORS = 50
-MINUTE_SECONDS = 60
 
 
 class Query(msgspec.Struct, frozen=True, gc=False):

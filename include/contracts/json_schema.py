@@ -6,6 +6,7 @@ subject. A schema cannot say that a date exists or that a text was empty: the co
 
 import argparse
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +54,16 @@ def schema_files(use_case: UseCase) -> dict[str, str]:
     }
 
 
-def main() -> None:
-    """Write the schemas of one use case into a folder."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+def publish(files: Callable[[UseCase], Mapping[str, str]]) -> None:
+    """Write the schema files of one use case into a folder, both named on the command line."""
+    parser = argparse.ArgumentParser(description=publish.__doc__)
     parser.add_argument("use_case")
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    for name, text in schema_files(load_use_case(arguments.use_case)).items():
+    for name, text in files(load_use_case(arguments.use_case)).items():
         (arguments.folder / name).write_text(text)
         print(arguments.folder / name)
 
 
 if __name__ == "__main__":
-    main()
+    publish(schema_files)

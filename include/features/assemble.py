@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 from include.features.columns import ReferenceTable, compute_features, numpy_column, numpy_columns
 from include.features.spec import FeatureSet
+from include.tables import FEATURE_TYPES
 from include.tiles.build import key_text
 from include.tiles.kernel import Floats, TileIndex, WindowPlan, empty_values, minutes_of
 from include.tiles.kernel import window_columns as kernel_columns
@@ -96,8 +97,7 @@ def feature_rows(
     def finish(table: pa.Table, windows: Mapping[str, Floats]) -> pa.Table:
         return feature_table(table, compute_features(numpy_columns(table), windows, held, features), key, features)
 
-    types = {"numeric": "double", "categorical": "string"}
-    columns = ", ".join(f"`{feature.name}` {types[feature.kind]}" for feature in features.features)
+    columns = ", ".join(f"`{feature.name}` {FEATURE_TYPES[feature.kind]}" for feature in features.features)
     rows = _assemble(
         queried,
         tiles,

@@ -29,7 +29,7 @@ from include.settings import KafkaSettings
 from include.streaming import messages
 from include.streaming.counting import Arrival, Counted, Judged, State, count
 from include.streaming.journal import Journal, changes_of
-from include.streaming.messages import HEARTBEAT_FIELD, TileUpdate, minute_text
+from include.streaming.messages import HEARTBEAT_FIELD, MINUTE_SECONDS, TileUpdate, minute_text
 from include.tables import SPARK_TYPES
 from include.tiles.build import TileExpressions, tile_expressions, tile_rows, tiles_of
 from include.tiles.spec import Tile
@@ -37,7 +37,6 @@ from include.use_case import UseCase
 
 log = logging.getLogger("count_facts")
 
-MINUTE_SECONDS = 60
 METRICS_SECONDS = 5.0
 FETCH_WAIT_MS = 10
 INSTANCE = "stream"

@@ -21,12 +21,11 @@ from include.landing import s3_client
 from include.locations import LANDING_BUCKET, Topics, reference_key
 from include.spark_jobs.preprocess_features import reference_table
 from include.streaming import messages
-from include.streaming.messages import INVALID, PROBLEM_TYPE, RECORD_CHARACTERS, TITLES
+from include.streaming.messages import INVALID, PROBLEM_TYPE, QUERIES, RECORD_CHARACTERS, TITLES
 from include.use_case import PREDICTION_TIME, UseCase, too_near
 
 TIME_FORMAT = "yyyy-MM-dd'T'HH:mm:ss'Z'"
 PRECISE_FORMAT = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'"
-QUERIES = "queries"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Every table is written beside the one in use (``<table>__next``); one ``RENAME T
 "Recent" is data time: the last days before the newest day whose ingest book is closed.
 """
 
-import argparse
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +34,7 @@ from include import book
 from include.contracts.contract import Contract
 from include.settings import MysqlSettings
 from include.spark_jobs.catalog import create_tables, facts_for, of_days, read_table
-from include.spark_jobs.session import start_job
+from include.spark_jobs.session import run_arguments, start_job
 from include.tables import DATA_QUALITY, LABELS, MODEL_QUALITY, RUNTIME_METRICS, predictions_table
 from include.use_case import UseCase, load_use_case
 
@@ -312,10 +311,7 @@ def write_log(cursor: Any, span: Span, rows: Mapping[str, int], seconds: float) 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--use-case", required=True)
-    parser.add_argument("--run-id", required=True)
-    args = parser.parse_args(argv)
+    args = run_arguments(argv, __doc__)
     use_case = load_use_case(args.use_case)
     spark = start_job(f"refresh_serving {args.use_case}")
     refresh(spark, use_case, MysqlSettings.from_environment(), args.run_id)

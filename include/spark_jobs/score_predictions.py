@@ -7,7 +7,6 @@ commit, and a metric measured again with the same result is the same metric. Wha
 facts explain a difference, is said in ``recompute``.
 """
 
-import argparse
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +33,7 @@ from include.settings import KafkaSettings
 from include.spark_jobs.catalog import create_tables, of_days, read_table
 from include.spark_jobs.preprocess_features import of_named_days
 from include.spark_jobs.recompute import Comparison
-from include.spark_jobs.session import start_job
+from include.spark_jobs.session import run_arguments, start_job
 from include.tables import BOOK, LABELS, Table, predictions_table
 from include.use_case import UseCase, load_use_case
 
@@ -229,10 +228,7 @@ def score(spark: SparkSession, use_case: UseCase, run_id: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--use-case", required=True)
-    parser.add_argument("--run-id", required=True)
-    args = parser.parse_args(argv)
+    args = run_arguments(argv, __doc__)
     use_case = load_use_case(args.use_case)
     spark = start_job(f"score_predictions {args.use_case}")
     score(spark, use_case, args.run_id)

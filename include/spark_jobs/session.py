@@ -125,17 +125,8 @@ def open_session(job_name: str, environment: Mapping[str, str] = os.environ) -> 
     """Open (or return) the session of this job; raises ``SettingError`` naming a missing setting."""
     s3 = S3Settings.from_environment(environment)
     metastore_uri = require(environment, "METASTORE_URI")
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    _prepare_plain_python(environment)
-    SparkContext._ensure_initialized()
-    master = str(SparkConf().get("spark.master", "local[*]"))
-    builder = SparkSession.builder.appName(job_name)
-    for name, value in spark_conf(s3.endpoint, metastore_uri, master).items():
-        builder = builder.config(name, value)
-    spark = builder.enableHiveSupport().getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
-    _give_keys(spark, s3)
-    return spark
+    builder = SparkSession.builder.appName(job_name).enableHiveSupport()
+    return _opened(builder, environment, s3, lambda master: spark_conf(s3.endpoint, metastore_uri, master))
 
 
 def open_stream_session(job_name: str, environment: Mapping[str, str] = os.environ) -> SparkSession:
@@ -144,12 +135,23 @@ def open_stream_session(job_name: str, environment: Mapping[str, str] = os.envir
     One shuffle partition: a micro-batch is small, and each further one costs milliseconds.
     """
     s3 = S3Settings.from_environment(environment)
+    builder = SparkSession.builder.appName(job_name)
+    return _opened(
+        builder, environment, s3, lambda master: {**_session_conf(master, 1), **_s3_conf(s3.endpoint), **STREAM_CONF}
+    )
+
+
+def _opened(
+    builder: SparkSession.Builder,
+    environment: Mapping[str, str],
+    s3: S3Settings,
+    conf: Callable[[str], Mapping[str, str]],
+) -> SparkSession:
+    """A session with what ``conf`` says for the master at hand, and with the S3 keys."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     _prepare_plain_python(environment)
     SparkContext._ensure_initialized()
-    master = str(SparkConf().get("spark.master", "local[*]"))
-    builder = SparkSession.builder.appName(job_name)
-    for name, value in {**_session_conf(master, 1), **_s3_conf(s3.endpoint), **STREAM_CONF}.items():
+    for name, value in conf(str(SparkConf().get("spark.master", "local[*]"))).items():
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
@@ -168,12 +170,22 @@ def _give_keys(spark: SparkSession, s3: S3Settings) -> None:
 
 def job_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
     """The arguments of a job over days: ``use_case``, ``first`` and ``last`` (dates, both included), ``run_id``."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--use-case", required=True)
+    parser = _run_parser(description)
     parser.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
     parser.add_argument("--to", dest="last", type=date.fromisoformat, required=True)
-    parser.add_argument("--run-id", required=True)
     return parser.parse_args(argv)
+
+
+def run_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
+    """The arguments of a job that chooses its days itself: ``use_case`` and ``run_id``."""
+    return _run_parser(description).parse_args(argv)
+
+
+def _run_parser(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--run-id", required=True)
+    return parser
 
 
 def start_job(job_name: str, opened: Callable[[str], SparkSession] = open_session) -> SparkSession:

@@ -12,6 +12,8 @@ import msgspec
 
 #: The field that makes a message on a source topic a heartbeat; no contract may have a field of this name.
 HEARTBEAT_FIELD = "complete_through"
+#: Where a rejected query came from; a rejected fact came from its source.
+QUERIES = "queries"
 PROBLEM_TYPE = "urn:lambda-dl:problem:"
 INVALID, LATE, CONFLICTING = "invalid-request", "late-fact", "conflicting-fact"
 TITLES = {INVALID: "Unprocessable Content", LATE: "Late fact", CONFLICTING: "Conflicting fact"}

@@ -5,17 +5,15 @@ the contracts (``include.contracts.json_schema``); a test fails when the files d
 declares shapes only: what is sent is ``messages`` and the speed service, and tests hold both against these schemas.
 """
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from include.contracts.contract import TIMESTAMP_TEXT
-from include.contracts.json_schema import DRAFT, contract_schema
+from include.contracts.json_schema import DRAFT, contract_schema, publish
 from include.features.spec import Feature
-from include.streaming.messages import HEARTBEAT_FIELD, PROBLEM_TYPE, RECORD_CHARACTERS, TITLES
+from include.streaming.messages import HEARTBEAT_FIELD, PROBLEM_TYPE, QUERIES, RECORD_CHARACTERS, TITLES
 from include.tiles.spec import Tile
-from include.use_case import PREDICTION_TIME, UseCase, load_use_case
+from include.use_case import PREDICTION_TIME, UseCase
 
 Schema = dict[str, Any]
 
@@ -92,7 +90,7 @@ def _feature(feature: Feature) -> Schema:
 
 def rejection(use_case: UseCase) -> Schema:
     """Why a query has no answer, or why a fact was not counted."""
-    sources = ["queries", *(contract.name for contract in use_case.sources)]
+    sources = [QUERIES, *(contract.name for contract in use_case.sources)]
     problem = problem_properties()
     problem["type"] = {"enum": [PROBLEM_TYPE + kind for kind in TITLES]}
     return record(
@@ -182,16 +180,5 @@ def _text(title: str, description: str, schema: Schema) -> str:
     return json.dumps({**head, **schema}, indent=2) + "\n"
 
 
-def main() -> None:
-    """Write the schemas of one use case into a folder."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("use_case")
-    parser.add_argument("folder", type=Path)
-    arguments = parser.parse_args()
-    for name, text in schema_files(load_use_case(arguments.use_case)).items():
-        (arguments.folder / name).write_text(text)
-        print(arguments.folder / name)
-
-
 if __name__ == "__main__":
-    main()
+    publish(schema_files)

@@ -26,7 +26,7 @@ from local_stack.faults import StackError
 from local_stack.layout import layout_from
 from local_stack.replay import verify
 from local_stack.replay.asking import PredictorAway
-from local_stack.replay.books import open_books
+from local_stack.replay.books import borders_now
 from local_stack.replay.drills import Kill, drill_of, parse_kill
 from local_stack.replay.injection import Shares
 from local_stack.replay.session import Outcome, Plan, Session, covered_until, prepare, published_end
@@ -93,7 +93,7 @@ def plan_of(options: argparse.Namespace, use_case: UseCase, environment: Mapping
     """What the command line asks for; without ``--from`` where the batch layer's and the stream's knowledge ends."""
     begin = options.begin
     if begin is None:
-        borders = open_books(use_case, environment["KAFKA_BOOTSTRAP"]).borders
+        borders = borders_now(use_case, environment["KAFKA_BOOTSTRAP"])
         begin = max(
             [*borders.values(), covered_until(borders, published_end(use_case)) or day_start(use_case.history_start)]
         )
@@ -122,7 +122,7 @@ def report_outcome(outcome: Outcome) -> None:
 def verify_outcome(session: Session, environment: Mapping[str, str]) -> bool:
     """Run the replayed days through the batch layer, print what it says, and tell whether all rows are equal."""
     use_case, plan = session.use_case, session.plan
-    airflow = AirflowApi(environment["AIRFLOW_URL"], environment["AIRFLOW_USER"], environment["AIRFLOW_PASSWORD"])
+    airflow = AirflowApi.from_environment(environment)
     first, last, closing = verify.days_of(use_case, plan)
     # Days that were streamed before, and never ingested, come first: windows of the replayed days reach into them.
     missing = min(session.facts_from, published_end(use_case) or session.facts_from).date()

@@ -26,6 +26,7 @@ from include.streaming.messages import (
     INVALID,
     LATE,
     PROBLEM_TYPE,
+    QUERIES,
     RECORD_CHARACTERS,
     TileUpdate,
     decode_tiles_message,
@@ -35,7 +36,7 @@ from include.use_case import PREDICTION_TIME, UseCase
 from local_stack.replay.topics import Offsets, Read, ends_of, read_topic
 from local_stack.replay.watching import Identity, progress_of
 
-QUERIES, VIA_HTTP = "queries", "queries (http)"
+VIA_HTTP = f"{QUERIES} (http)"
 SHOWN = 20
 TileKey = tuple[str, str, str]
 """Tile, key and minute."""
@@ -85,6 +86,11 @@ def open_books(use_case: UseCase, bootstrap: str) -> Opening:
     tiles = read_topic(bootstrap, topics.tiles, end=offsets[topics.tiles])
     metrics = read_topic(bootstrap, topics.metrics, end=offsets[topics.metrics])
     return Opening(offsets, borders_of(tiles), counts_of(tiles, counting_tiles(use_case)), stream_counts(metrics))
+
+
+def borders_now(use_case: UseCase, bootstrap: str) -> dict[str, datetime]:
+    """Source -> how far its tiles have come, without opening any book."""
+    return borders_of(read_topic(bootstrap, Topics(use_case.name).tiles))
 
 
 def borders_of(tiles: Iterable[Read]) -> dict[str, datetime]:

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import httpx
-from deltalake.exceptions import TableNotFoundError
 
-from include.book import PREPROCESS, closed_days
+from include.book import PREPROCESS, closed_so_far
 from include.locations import Topics
 from include.use_case import UseCase
 from local_stack.faults import StackError
@@ -123,15 +122,14 @@ class Session:
     def _replay(self) -> Iterator[Replay]:
         """The engine, with threads that follow tiles and predictions while it runs."""
         borders, answers = Borders(self.opening.borders), Answers(self.outcomes)
-        topics, plan = Topics(self.use_case.name), self.plan
+        plan = self.plan
         injector = Injector(plan.shares, {contract.name: contract for contract in self.use_case.sources})
         sender = Sender(self.bootstrap)
-        with ExitStack() as following:
-            for topic, handle in ((topics.tiles, borders.note), (topics.predictions, answers.note)):
-                following.enter_context(Follower(self.bootstrap, topic, self.opening.offsets[topic], handle))
+        with ExitStack() as open_here:
+            open_here.enter_context(watched(self.use_case, self.bootstrap, self.opening, borders, answers))
             predictor = None
             if self.predictor_url is not None:
-                client = following.enter_context(httpx.Client(base_url=self.predictor_url, timeout=30))
+                client = open_here.enter_context(httpx.Client(base_url=self.predictor_url, timeout=30))
                 predictor = PredictorBorders(client)
             http = HttpAsker.at(self.use_case, self.environment, answers) if plan.over_http else None
             yield Replay(
@@ -168,6 +166,17 @@ class Session:
         return [*facts, books.http_queries_book(self.use_case, self.bootstrap, self.opening, asked, refused)]
 
 
+@contextmanager
+def watched(use_case: UseCase, bootstrap: str, opening: Opening, borders: Borders, answers: Answers) -> Iterator[None]:
+    """Threads that tell ``borders`` and ``answers`` what comes on their topics, from the opening of the books on."""
+    topics = Topics(use_case.name)
+    with (
+        Follower(bootstrap, topics.tiles, opening.offsets[topics.tiles], borders.note),
+        Follower(bootstrap, topics.predictions, opening.offsets[topics.predictions], answers.note),
+    ):
+        yield
+
+
 def prepare(use_case: UseCase, environment: Mapping[str, str], plan: Plan) -> Session:
     """Look at the stack and read what is to be replayed; raises ``StackError`` if that makes no sense now."""
     opening = books.open_books(use_case, environment["KAFKA_BOOTSTRAP"])
@@ -191,8 +200,7 @@ def prepare(use_case: UseCase, environment: Mapping[str, str], plan: Plan) -> Se
 
 def furthest_border(use_case: UseCase, environment: Mapping[str, str]) -> datetime | None:
     """How far the stream has come in any source; None while it has come nowhere."""
-    opening = books.open_books(use_case, environment["KAFKA_BOOTSTRAP"])
-    return max(opening.borders.values(), default=None)
+    return max(books.borders_now(use_case, environment["KAFKA_BOOTSTRAP"]).values(), default=None)
 
 
 def refuse_seen(borders: Mapping[str, datetime], plan: Plan) -> None:
@@ -219,8 +227,5 @@ def covered_until(borders: Mapping[str, datetime], published: datetime | None) -
 
 def published_end(use_case: UseCase) -> datetime | None:
     """The end of the days that the batch layer has published; None while there are none."""
-    try:
-        days = closed_days(use_case, PREPROCESS)
-    except TableNotFoundError:
-        return None
+    days = closed_so_far(use_case, PREPROCESS)
     return day_start(date.fromisoformat(max(days))) + DAY if days else None

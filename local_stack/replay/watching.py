@@ -50,7 +50,7 @@ class Borders:
 
     def behind(self, minute: datetime, sources: Iterable[str]) -> dict[str, datetime | None]:
         """The sources whose tiles have not come to ``minute``, and how far they have come."""
-        return {s: b for s in sources if (b := self._borders.get(s)) is None or b < minute}
+        return _behind(self._borders, minute, sources)
 
     def slowest(self, sources: Iterable[str]) -> datetime | None:
         """The earliest border; None while a source has none."""
@@ -65,7 +65,7 @@ class Borders:
         names = list(sources)
         while behind := self.behind(minute, names):
             if time.monotonic() > end:
-                raise TilesBehind(f"{_told(behind)}, not to {minute:%Y-%m-%d %H:%M}, within {seconds:.0f} s")
+                raise TilesBehind(_told(behind, minute, seconds))
             meanwhile()
             with self._changed:
                 # Asked again under the lock, so that a report between the question and the wait is not slept through.
@@ -81,8 +81,7 @@ class PredictorBorders:
 
     def behind(self, minute: datetime, sources: Iterable[str]) -> dict[str, datetime | None]:
         """The sources of which the predictor holds less than what came before ``minute``; all while it is away."""
-        borders = self._borders()
-        return {s: b for s in sources if (b := borders.get(s)) is None or b < minute}
+        return _behind(self._borders(), minute, sources)
 
     def wait_for(self, minute: datetime, sources: Iterable[str], seconds: float) -> None:
         """Wait until the predictor holds what came before ``minute``; raises ``TilesBehind`` after ``seconds``."""
@@ -90,9 +89,7 @@ class PredictorBorders:
         names = list(sources)
         while behind := self.behind(minute, names):
             if time.monotonic() > end:
-                raise TilesBehind(
-                    f"in the predictor {_told(behind)}, not to {minute:%Y-%m-%d %H:%M}, within {seconds:.0f} s"
-                )
+                raise TilesBehind(f"in the predictor {_told(behind, minute, seconds)}")
             time.sleep(PREDICTOR_POLL_SECONDS)
 
     def _borders(self) -> dict[str, datetime]:
@@ -108,9 +105,14 @@ class PredictorBorders:
         }
 
 
-def _told(behind: Mapping[str, datetime | None]) -> str:
+def _behind(borders: Mapping[str, datetime], minute: datetime, sources: Iterable[str]) -> dict[str, datetime | None]:
+    return {s: b for s in sources if (b := borders.get(s)) is None or b < minute}
+
+
+def _told(behind: Mapping[str, datetime | None], minute: datetime, seconds: float) -> str:
     borders = {name: "nowhere yet" if border is None else f"to {border:%H:%M}" for name, border in behind.items()}
-    return "the tiles of " + ", ".join(f"{name} have come {border}" for name, border in sorted(borders.items()))
+    come = ", ".join(f"{name} have come {border}" for name, border in sorted(borders.items()))
+    return f"the tiles of {come}, not to {minute:%Y-%m-%d %H:%M}, within {seconds:.0f} s"
 
 
 def progress_of(read: Read) -> Progress | None:

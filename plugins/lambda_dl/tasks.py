@@ -189,15 +189,10 @@ def anything_ingested() -> bool:
 
 def _closed(stage: str) -> set[str]:
     """The closed days of a stage; none while the first ingest has not made the tables."""
-    from deltalake.exceptions import TableNotFoundError
-
-    from include.book import closed_days
+    from include.book import closed_so_far
     from include.use_case import load_use_case
 
-    try:
-        return closed_days(load_use_case(USE_CASE), stage)
-    except TableNotFoundError:
-        return set()
+    return closed_so_far(load_use_case(USE_CASE), stage)
 
 
 # What skips is the job alone: the metrics behind it are loaded in any case.

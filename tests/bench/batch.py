@@ -190,7 +190,7 @@ def main(environment: Mapping[str, str] = os.environ) -> None:
     parser.add_argument("--days", type=int, default=28)
     options = parser.parse_args()
     use_case = load_use_case(environment.get("LAMBDA_DL_USE_CASE", "flight_delay"))
-    airflow = AirflowApi(environment["AIRFLOW_URL"], environment["AIRFLOW_USER"], environment["AIRFLOW_PASSWORD"])
+    airflow = AirflowApi.from_environment(environment)
     days = tuple(use_case.history_start + timedelta(days=number) for number in range(options.days))
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:

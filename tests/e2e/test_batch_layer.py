@@ -38,7 +38,7 @@ def environment() -> Mapping[str, str]:
 
 @pytest.fixture(scope="module")
 def airflow(environment: Mapping[str, str]) -> AirflowApi:
-    return AirflowApi(environment["AIRFLOW_URL"], environment["AIRFLOW_USER"], environment["AIRFLOW_PASSWORD"])
+    return AirflowApi.from_environment(environment)
 
 
 def run(airflow: AirflowApi, dag_id: str, conf: Mapping[str, Any] | None = None, key: str | None = None) -> str:

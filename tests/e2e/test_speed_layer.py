@@ -53,7 +53,7 @@ def test_analysts_see_what_was_served_and_how_good_it_was() -> None:
 
 
 def test_the_short_term_store_has_the_predictions() -> None:
-    airflow = AirflowApi(os.environ["AIRFLOW_URL"], os.environ["AIRFLOW_USER"], os.environ["AIRFLOW_PASSWORD"])
+    airflow = AirflowApi.from_environment(os.environ)
     run(airflow, "refresh_serving")
     predictions, labelled = query_mysql(
         os.environ, f"select count(*), count(label) from recent_predictions where ds = '{DAY.isoformat()}'"
