@@ -1,4 +1,4 @@
-"""Builds the service of one worker process from the environment: for the RSGI and the WSGI entry alike.
+"""Builds the service of one worker process from the environment: for the ASGI and the WSGI entry alike.
 
 A worker has its own model and tiles; its threads follow S3 and Kafka. Settings come from the environment (``config``).
 """

@@ -1,4 +1,4 @@
-"""The predictor: the speed service under granian, with keys that read and never write."""
+"""The predictor: the speed service under uvicorn, with keys that read and never write."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from local_stack.environment import process_env, stack_env
 from local_stack.ports import LOOPBACK
 from local_stack.stack import Server, Stack
 
-APP = "speed_service.rsgi:app"
+MODULE = "speed_service"
 NOT_ITS_BUSINESS = (
     *("AIRFLOW_PASSWORD", "SUPERSET_PASSWORD", "RAY_AUTH_TOKEN", "MYSQL_USER", "MYSQL_PASSWORD"),
     *("HIVE_S3_ACCESS_KEY", "HIVE_S3_SECRET_KEY"),
@@ -28,9 +28,8 @@ def predictor(stack: Stack) -> Server:
 
 
 def _command(stack: Stack) -> tuple[str, ...]:
-    port = str(stack.ports["predictor"])
-    program = (str(stack.layout.bin / "granian"), "--interface", "rsgi", "--host", LOOPBACK, "--port", port)
-    return (*program, "--workers", "1", "--no-ws", APP)
+    python, port = str(stack.layout.bin / "python"), str(stack.ports["predictor"])
+    return (python, "-m", MODULE, "--host", LOOPBACK, "--port", port, "--workers", "1")
 
 
 def _env(stack: Stack) -> dict[str, str]:
@@ -42,9 +41,7 @@ def _env(stack: Stack) -> dict[str, str]:
 
 
 def _missing_app(stack: Stack) -> str:
-    return (
-        "" if (stack.layout.repo / "speed_service" / "rsgi.py").exists() else "speed_service/rsgi.py is not there yet"
-    )
+    return "" if (stack.layout.repo / MODULE / "__main__.py").exists() else f"{MODULE} is not there yet"
 
 
 def _probe(stack: Stack) -> None:

@@ -36,7 +36,7 @@ import include.use_case
 import speed_service.app
 shipped = include.use_case.load_use_case("flight_delay")
 speed_service.app.load_use_case = lambda name: replace(shipped, name=name)
-from speed_service.rsgi import app
+from speed_service.asgi import app
 """
 
 
@@ -166,7 +166,7 @@ def free_port() -> int:
 
 
 def start_service(stack: Stack, folder: Path, **settings: str) -> Running:
-    """The service under granian, as ``local_stack`` starts it; its log is in ``folder``, which is made."""
+    """The service, as ``local_stack`` starts it; its log is in ``folder``, which is made."""
     folder.mkdir()
     (folder / "renamed.py").write_text(RENAMED)
     port, log = free_port(), folder / "log"
@@ -179,10 +179,9 @@ def start_service(stack: Stack, folder: Path, **settings: str) -> Running:
         "PYTHONPATH": f"{ROOT}:{folder}",
         **settings,
     }
-    granian = [sys.executable, "-m", "granian", "--interface", "rsgi", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*granian, "--workers", "1", "--no-ws", "renamed:app"],
+            [sys.executable, "-m", "speed_service", "--port", str(port), "--app", "renamed:app"],
             **{"env": environment, "cwd": ROOT, "stdout": output, "stderr": output, "start_new_session": True},
         )
     return Running(process, f"http://127.0.0.1:{port}", environment["PREDICTOR_TOKEN"], stack.use_case.name, log)

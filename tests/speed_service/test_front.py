@@ -1,55 +1,89 @@
-"""The front on the event loop: Flask's answers, computed together; limits; nobody pays for somebody else's fault.
+"""The way in: Flask's answers, computed together; limits; nobody pays for somebody else's fault.
 
-Requests are given to the application as granian gives them, by a stand-in for its scope and protocol; the real server
-is in test_with_servers.
+Bytes are given to the server's own protocol, one connection a request, by a stand-in for the socket alone: whatever
+reads, parses, computes and writes is what runs in production. The real sockets are in test_with_servers.
 """
 
 import asyncio
+import http.client
+import io
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from granian.rsgi import ProtocolClosed
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
 
-from speed_service import front as front_module
+from speed_service import batcher as batcher_module
+from speed_service import protocol as protocol_module
 from speed_service.app import service_of
 from speed_service.front import Front
+from speed_service.protocol import MOST_HEAD_BYTES, PredictProtocol
 from speed_service.queries import Query
 from tests.speed_service.conftest import TOKEN, World, subject
 
 PATH = "/v1/flight_delay/predict"
 HEADERS = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
+PATIENCE = 20.0
 
 
-@dataclass
-class Protocol:
-    """What granian hands over for one HTTP request: its body in parts, and the response that is given."""
+class Socket(asyncio.Transport):
+    """Keeps what is written."""
 
-    parts: Sequence[bytes]
-    read: int = 0
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.closed = False
 
-    async def __call__(self) -> bytes:
-        self.read = len(self.parts)
-        return b"".join(self.parts)
+    def write(self, data: Any) -> None:
+        assert not self.closed, "nothing is written after the end"
+        self.written += data
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for part in self.parts:
-            self.read += 1
-            yield part
+    def close(self) -> None:
+        self.closed = True
 
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        assert not self.status, "one request, one response"
-        self.status, self.headers, self.body = status, dict(headers), body
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self.written)
+
+
+@dataclass(frozen=True)
+class Response:
+    """What came back on one connection, and whether it was closed then."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    closed: bool
 
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def parsed(socket: Socket) -> Response | None:
+    """The first response on a connection, None while it is not complete."""
+    try:
+        response = http.client.HTTPResponse(socket)  # type: ignore[arg-type]
+        response.begin()
+        body = response.read()
+    except (http.client.IncompleteRead, http.client.BadStatusLine, ValueError):
+        return None
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Response(response.status, headers, body, socket.closed)
 
 
 @dataclass(frozen=True)
@@ -59,46 +93,81 @@ class Request:
     method: str = "POST"
     headers: dict[str, str] = field(default_factory=lambda: dict(HEADERS))
     chunked: int = 0
+    version: str = "1.1"
 
-    def protocol(self) -> Protocol:
-        size = self.chunked or len(self.body) or 1
-        return Protocol([self.body[n : n + size] for n in range(0, len(self.body), size)])
+    def wire(self) -> bytes:
+        """The whole request as it goes over the wire."""
+        length = {"transfer-encoding": "chunked"} if self.chunked else {"content-length": str(len(self.body))}
+        lines = [f"{self.method} {self.path} HTTP/{self.version}", "Host: here"]
+        lines += [f"{name}: {value}" for name, value in {**length, **self.headers}.items()]
+        head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+        return head + (b"".join(self.chunks()) if self.chunked else self.body)
 
-    def scope(self) -> Any:
-        length = {} if self.chunked else {"content-length": str(len(self.body))}
-        return SimpleNamespace(
-            proto="http", method=self.method, path=self.path, query_string="", headers={**self.headers, **length},
-            server="127.0.0.1:1", client="127.0.0.1:2", scheme="http", http_version="1.1",
-        )  # fmt: skip
+    def chunks(self) -> list[bytes]:
+        parts = [self.body[n : n + self.chunked] for n in range(0, len(self.body), self.chunked)]
+        return [b"%x\r\n%b\r\n" % (len(part), part) for part in [*parts, b""]]
 
 
 def ask(*items: Any, **changes: Any) -> Request:
     return Request(json.dumps({"subjects": list(items)}).encode(), **changes)
 
 
-async def all_of(front: Front, requests: Sequence[Request]) -> list[Protocol]:
-    front.__rsgi_init__(asyncio.get_running_loop())
-    protocols = [request.protocol() for request in requests]
-    await asyncio.gather(*(front.__rsgi__(r.scope(), p) for r, p in zip(requests, protocols, strict=True)))
-    return protocols
+class Server:
+    """The application behind the protocol, on the running loop."""
+
+    def __init__(self, world: World) -> None:
+        self.front = Front(world.app, service_of(world.app))
+        self._config = uvicorn.Config(
+            self.front, interface="asgi3", http=PredictProtocol, ws="none", lifespan="off", proxy_headers=False,
+            log_config=None, access_log=False,
+        )  # fmt: skip
+        self._config.load()
+        self._state = ServerState()
+
+    def connect(self) -> tuple[PredictProtocol, Socket]:
+        protocol, socket = PredictProtocol(self._config, self._state, {}, asyncio.get_running_loop()), Socket()
+        protocol.connection_made(socket)
+        return protocol, socket
 
 
-def serve(world: World, *requests: Request) -> list[Protocol]:
+async def until(condition: Callable[[], Any]) -> Any:
+    """Let the loop run until there is something."""
+    async with asyncio.timeout(PATIENCE):
+        while not (found := condition()):
+            await asyncio.sleep(0.001)
+    return found
+
+
+async def all_of(world: World, pieces: Sequence[Sequence[bytes]]) -> list[Response]:
+    """Send on a connection each, all in one turn of the loop, and wait for the answers."""
+    server = Server(world)
+    connections = [server.connect() for _ in pieces]
+    for (protocol, socket), parts in zip(connections, pieces, strict=True):
+        for part in parts:
+            if not socket.closed:
+                protocol.data_received(part)
+    responses = [await until(lambda socket=socket: parsed(socket)) for _, socket in connections]
+    for protocol, _ in connections:
+        protocol.connection_lost(None)
+    return responses
+
+
+def serve(world: World, *requests: Request) -> list[Response]:
     """Give the requests to the application at the same time."""
-    return asyncio.run(all_of(Front(world.app, service_of(world.app)), requests))
+    return asyncio.run(all_of(world, [[request.wire()] for request in requests]))
 
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many queries each computation had."""
     sizes: list[int] = []
-    original = front_module.answer
+    original = batcher_module.answer
 
     def counted(service: Any, queries: Sequence[Query]) -> Any:
         sizes.append(len(queries))
         return original(service, queries)
 
-    monkeypatch.setattr(front_module, "answer", counted)
+    monkeypatch.setattr(batcher_module, "answer", counted)
     return sizes
 
 
@@ -168,7 +237,7 @@ def test_requests_that_wait_together_are_computed_together(world: World, batches
 
 
 def test_a_long_queue_is_computed_in_parts(world: World, batches: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_module, "MOST_TOGETHER", 8)
+    monkeypatch.setattr(batcher_module, "MOST_TOGETHER", 8)
     responses = serve(
         world, *(ask(*(subject(id=f"{r}-{n}") for n in range(3))) for r in range(10)), ask(*[subject()] * 20)
     )
@@ -177,62 +246,150 @@ def test_a_long_queue_is_computed_in_parts(world: World, batches: list[int], mon
 
 
 def test_one_requests_fault_is_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = front_module.answer
+    original = batcher_module.answer
 
     def breaking(service: Any, queries: Sequence[Query]) -> Any:
         if any(query.id == "poison" for query in queries):
             raise RuntimeError("as nobody foresaw")
         return original(service, queries)
 
-    monkeypatch.setattr(front_module, "answer", breaking)
+    monkeypatch.setattr(batcher_module, "answer", breaking)
     good, bad, other = serve(world, ask(subject(id="a")), ask(subject(id="poison")), ask(subject(id="b")))
     assert (good.status, bad.status, other.status) == (200, 500, 200)
     assert "nobody" not in bad.body.decode()
 
 
 def test_too_many_waiting_are_told_to_come_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_module, "MOST_WAITING", 5)
+    monkeypatch.setattr(batcher_module, "MOST_WAITING", 5)
     responses = serve(world, *(ask(subject(), subject()) for _ in range(4)))
     assert [r.status for r in responses] == [200, 200, 503, 503]
     assert responses[3].headers["retry-after"] == "1" and responses[3].json["type"].endswith("overloaded")
 
 
-@pytest.mark.parametrize(
-    ("chunked", "more"), [(0, {}), (1000, {}), (1000, {"content-length": "5", "transfer-encoding": "chunked"})]
-)
-@pytest.mark.parametrize("path", [PATH, "/healthz"])
+LIMIT_KINDS = [
+    ("announced", PATH, {}),
+    ("chunked", PATH, {"chunked": 1000}),
+    ("announced", "/healthz", {}),
+    ("chunked", "/healthz", {"chunked": 1000}),
+]
+
+
+@pytest.mark.parametrize(("_kind", "path", "more"), LIMIT_KINDS)
 def test_a_body_over_the_limit_is_not_read_to_its_end(
-    world: World, chunked: int, more: dict[str, str], path: str
+    world: World, _kind: str, path: str, more: dict[str, Any]
 ) -> None:
     limit = service_of(world.app).config.max_body_bytes
-    request = Request(b" " * (limit + 50_000), chunked=chunked, headers={**HEADERS, **more}, path=path)
-    protocol = request.protocol()
-
-    async def serve_one() -> None:
-        front = Front(world.app, service_of(world.app))
-        front.__rsgi_init__(asyncio.get_running_loop())
-        await front.__rsgi__(request.scope(), protocol)
-
-    asyncio.run(serve_one())
-    assert protocol.status == 413 and protocol.read < len(protocol.parts)
+    request = Request(b" " * (limit + 50_000), path=path, **more)
+    head = request.wire().partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    # Of an announced body nothing is sent at all; of a chunked one the last chunks are not.
+    pieces = [head, *(request.chunks()[:-20] if request.chunked else [])]
+    (response,) = asyncio.run(all_of(world, [pieces]))
+    assert response.status == 413 and response.closed
+    assert response.json["type"].endswith("body-too-large")
 
 
-class Gone(Protocol):
-    """A client that leaves before its body has come."""
+def test_a_client_that_leaves_is_no_error_of_the_service(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    async def leave() -> Socket:
+        server = Server(world)
+        (stays, answered), (leaves, gone) = server.connect(), server.connect()
+        for protocol in (stays, leaves):
+            protocol.data_received(ask(subject()).wire())
+        leaves.connection_lost(None)
+        await until(lambda: parsed(answered))
+        return gone
 
-    async def __call__(self) -> bytes:
-        raise ProtocolClosed("RSGI transport is closed")
-
-
-@pytest.mark.parametrize("path", [PATH, "/healthz"])
-def test_a_client_that_leaves_is_no_error_of_the_service(
-    world: World, caplog: pytest.LogCaptureFixture, path: str
-) -> None:
-    request, protocol = ask(subject(), path=path), Gone([])
-    front = Front(world.app, service_of(world.app))
-    asyncio.run(front.__rsgi__(request.scope(), protocol))
-    assert protocol.status == 0
+    assert not asyncio.run(leave()).written
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_requests_sent_before_the_answer_are_answered_in_order(world: World) -> None:
+    async def two_at_once() -> Socket:
+        protocol, socket = Server(world).connect()
+        protocol.data_received(ask(subject(id="first")).wire() + ask(subject(id="second")).wire())
+        await until(lambda: socket.written.count(b"probability") == 2)
+        return socket
+
+    written = bytes(asyncio.run(two_at_once()).written)
+    assert written.count(b"HTTP/1.1 200 OK") == 2
+    assert written.index(b'"first"') < written.index(b'"second"')
+
+
+def test_a_connection_serves_one_request_after_the_other(world: World) -> None:
+    async def several() -> list[str]:
+        protocol, socket = Server(world).connect()
+        given = []
+        for number in range(3):
+            socket.written.clear()
+            protocol.data_received(ask(subject(id=f"s{number}")).wire())
+            given.append((await until(lambda: parsed(socket))).json["predictions"][0]["id"])
+        assert not socket.closed
+        return given
+
+    assert asyncio.run(several()) == ["s0", "s1", "s2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "closed"),
+    [
+        ({}, False),
+        ({"headers": {**HEADERS, "connection": "close"}}, True),
+        ({"version": "1.0"}, True),
+        ({"headers": {**HEADERS, "expect": "100-continue"}}, False),
+        ({"chunked": 7}, False),
+        ({"path": f"{PATH}?x=1"}, False),
+    ],
+    ids=str,
+)
+def test_every_form_of_a_good_request_is_answered_alike(world: World, changes: dict[str, Any], closed: bool) -> None:
+    async def one() -> Response:
+        protocol, socket = Server(world).connect()
+        protocol.data_received(ask(subject(), **changes).wire())
+        await until(lambda: b"probability" in socket.written)
+        del socket.written[: socket.written.rindex(b"HTTP/1.1")]  # after a 100, if there was one
+        response: Response = await until(lambda: parsed(socket))
+        return response
+
+    response, (usual,) = asyncio.run(one()), serve(world, ask(subject()))
+    assert response.status == 200 and response.closed is closed
+    assert response.json["predictions"][0]["id"] == usual.json["predictions"][0]["id"]
+    assert response.json["predictions"][0]["probability"] == pytest.approx(usual.json["predictions"][0]["probability"])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, 400), max_size=12), chunked=st.sampled_from([0, 1, 50]))
+def test_however_the_bytes_arrive(world: World, cuts: list[int], chunked: int) -> None:
+    wire = ask(subject(), chunked=chunked).wire()
+    places = [0, *sorted({cut for cut in cuts if cut < len(wire)}), len(wire)]
+    pieces = [wire[start:end] for start, end in pairwise(places)]
+    (response,) = asyncio.run(all_of(world, [pieces]))
+    assert response.status == 200 and len(response.json["predictions"]) == 1
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"POST / HTTP/1.1\r\nX: " + b"a" * (MOST_HEAD_BYTES + 1),
+        b"GET /" + b"a" * (MOST_HEAD_BYTES + 1),
+        b"nonsense\r\n\r\n",
+        b"POST " + PATH.encode() + b" HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    ],
+    ids=["header", "path", "nonsense", "length"],
+)
+def test_what_is_no_request_ends_the_connection(world: World, wire: bytes) -> None:
+    (response,) = asyncio.run(all_of(world, [[wire]]))
+    assert response.status == 400 and response.closed
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST " + PATH.encode(), ask(subject()).wire()[:-5]])
+def test_who_sends_too_slowly_is_not_waited_for(world: World, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol_module, "READ_SECONDS", 0.01)
+
+    async def wait() -> None:
+        protocol, socket = Server(world).connect()
+        protocol.data_received(sent)
+        await until(lambda: socket.closed)
+
+    asyncio.run(wait())
 
 
 def test_without_a_champion_it_says_why(empty_world: World) -> None:

@@ -200,7 +200,7 @@ def stream_job(place: Place, use_case: UseCase, mode: str) -> Iterator["subproce
 def service(place: Place, use_case: UseCase) -> Iterator["subprocess.Popen[bytes]"]:
     """Our service as the stack starts it, with all its threads."""
     command = list(predictor._command(open_stack(layout_from())))
-    command[-1] = "tests.bench.speed.renamed_service:app"
+    command += ["--app", "tests.bench.speed.renamed_service:app"]
     command[command.index("--port") + 1] = str(place.base + SERVICE_PORT)
     env = {**os.environ, "LAMBDA_DL_USE_CASE": use_case.name, "PREDICTOR_TOKEN": TOKEN, "PYTHONPATH": str(REPO_ROOT)}
     with started(place, command, env, "service-kafka") as process:

@@ -5,6 +5,6 @@ from tests.bench.speed.renamed_stream import renamed
 
 speed_service.app.load_use_case = renamed  # type: ignore[attr-defined]
 
-from speed_service.rsgi import app  # noqa: E402
+from speed_service.asgi import app  # noqa: E402
 
 __all__ = ["app"]

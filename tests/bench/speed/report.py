@@ -18,7 +18,7 @@ from tests.bench.speed.servers import FASTAPI, FLASK, OURS, Place
 from tests.bench.speed.swap import SwapFigures
 
 RIVAL_PACKAGES = ("flask", "gunicorn", "fastapi", "uvicorn", "onnxruntime", "bentoml", "litserve", "ray")
-OUR_PACKAGES = ("granian", "flask", "msgspec", "torch", "numpy", "pyspark", "confluent-kafka")
+OUR_PACKAGES = ("uvicorn", "flask", "msgspec", "torch", "numpy", "pyspark", "confluent-kafka")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -1,9 +1,10 @@
 """Our service with the benchmark's model and tiles behind it: no S3, no Kafka, no threads that follow them.
 
-``granian --interface rsgi ... tests.bench.speed.world:app``. Whoever writes a model id into the named pipe
+``python -m speed_service --app tests.bench.speed.world:app``. Whoever writes a model id into the named pipe
 ``swap.pipe`` of the material has that bundle loaded, warmed and swapped in, in a thread, as a promotion would.
 """
 
+import gc
 import json
 import os
 import threading
@@ -73,4 +74,6 @@ def swap_when_told(service: Service, store: DirectoryStore, folder: Path) -> Non
 
 
 _flask = make_world(Path(os.environ["BENCH_MATERIAL"]))
+gc.collect()
+gc.freeze()  # as the service does, see speed_service.entry
 app = Front(_flask, service_of(_flask))

@@ -1,4 +1,4 @@
-"""The entry: ``granian --interface rsgi --host 127.0.0.1 --port $PORT --workers 1 speed_service.rsgi:app``.
+"""The application of one worker process, for uvicorn (see ``__main__``).
 
 Predict requests are answered on the worker's event loop, everything else by Flask behind it (see ``front``).
 """
