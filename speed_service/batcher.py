@@ -30,11 +30,10 @@ class Waiting(NamedTuple):
 
 
 class Batcher:
-    """Computes the queries of all waiting requests together, on the loop that runs it."""
+    """Computes the queries of all waiting requests together, on the running loop."""
 
-    def __init__(self, service: Service, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
-        self._loop = loop
         self._waiting: list[Waiting] = []
         self._subjects = 0
 
@@ -45,7 +44,7 @@ class Batcher:
             raise Problem(503, "overloaded", "Service Unavailable", detail, headers=(("Retry-After", "1"),))
         if not self._waiting:
             # Not in this turn of the loop but in the next one: what is being read meanwhile joins.
-            self._loop.call_soon(self._compute)
+            asyncio.get_running_loop().call_soon(self._compute)
         self._waiting.append(Waiting(queries, told))
         self._subjects += len(queries)
 
@@ -62,7 +61,7 @@ class Batcher:
         for request, given in zip(together, answers, strict=True):
             request.told(given)
         if self._waiting:
-            self._loop.call_soon(self._compute)
+            asyncio.get_running_loop().call_soon(self._compute)
 
     def _next(self) -> list[Waiting]:
         taken = subjects = 0

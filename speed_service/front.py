@@ -17,7 +17,7 @@ from werkzeug.test import run_wsgi_app
 
 from speed_service.answering import JSON, body_too_large, check_head
 from speed_service.batcher import Batcher, Told
-from speed_service.problems import PROBLEM_JSON, Problem
+from speed_service.problems import Problem
 from speed_service.service import Service
 
 FLASK_THREADS = 4
@@ -32,7 +32,7 @@ class Front:
     def __init__(self, app: Flask, service: Service) -> None:
         self._app = app
         self._threads = ThreadPoolExecutor(FLASK_THREADS, "flask")
-        self._batcher: Batcher | None = None
+        self._batcher = Batcher(service)
         self._usual = (f"Bearer {service.config.token}".encode(), JSON.encode())
         self._dated: tuple[object, bytes] = (None, b"")
         self.service = service
@@ -47,9 +47,11 @@ class Front:
         # The usual head, byte for byte, is checked at once; any other is looked at more closely.
         if not hmac.compare_digest(given[0], self._usual[0]) or given[1] != self._usual[1]:
             check_head(self.service, *(text.decode("latin-1") for text in given))
-        if self._batcher is None:
-            self._batcher = Batcher(self.service, asyncio.get_running_loop())
         self._batcher.ask(self.service.reader.read(body), told)
+
+    def announces_too_much(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether the head says that the body is too long (the parser has seen to it that a length is a number)."""
+        return int(headers.get(b"content-length", b"0")) > self.service.config.max_body_bytes
 
     def lines_of(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """Headers that every response has, as lines; uvicorn makes another list of them each second."""
@@ -75,8 +77,7 @@ class Front:
         try:
             body = await self._body(scope, receive)
         except Problem as problem:
-            headers = [("content-type", PROBLEM_JSON), *problem.headers, ("connection", "close")]
-            await _respond(send, problem.status, headers, problem.body())
+            await _respond(send, problem.status, [*problem.head(), ("connection", "close")], problem.body())
             return
         if body is None:
             return
@@ -88,9 +89,7 @@ class Front:
 
     async def _body(self, scope: Mapping[str, Any], receive: Receive) -> bytes | None:
         """The request's body, None if the client has gone; raises ``Problem`` as soon as it is too long."""
-        most = self.service.config.max_body_bytes
-        announced = dict(scope["headers"]).get(b"content-length", b"")
-        if announced.isdigit() and int(announced) > most:
+        if self.announces_too_much(dict(scope["headers"])):
             raise body_too_large(self.service)
         body = bytearray()
         while True:
@@ -98,7 +97,7 @@ class Front:
             if message["type"] == "http.disconnect":
                 return None
             body += message.get("body", b"")
-            if len(body) > most:
+            if len(body) > self.service.config.max_body_bytes:
                 raise body_too_large(self.service)
             if not message.get("more_body", False):
                 return bytes(body)

@@ -57,11 +57,13 @@ class Problem(Exception):
             body["errors"] = [{"field": error.field, "reason": error.reason} for error in self.errors]
         return msgspec.json.encode(body)
 
+    def head(self) -> tuple[tuple[str, str], ...]:
+        """The headers of the response."""
+        return (("Content-Type", PROBLEM_JSON), *self.headers)
+
     def response(self) -> Response:
         """The document as Flask's response."""
-        response = Response(self.body(), self.status, content_type=PROBLEM_JSON)
-        response.headers.extend(self.headers)
-        return response
+        return Response(self.body(), self.status, self.head())
 
 
 def from_http_exception(error: HTTPException) -> Problem:

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from speed_service.answering import JSON, body_too_large, encoded
 from speed_service.front import Front
 from speed_service.predictor import Answer
-from speed_service.problems import PROBLEM_JSON, Problem, internal_error
+from speed_service.problems import Problem, internal_error
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +33,12 @@ _NOBODY_WAITS = asyncio.Event()
 class _Request:
     """A predict request under way. It has what uvicorn's protocol asks of the cycle of any request."""
 
-    __slots__ = ("body", "disconnected", "headers", "keep_alive", "message_event", "more_body", "response_complete")
+    __slots__ = ("body", "disconnected", "headers", "keep_alive", "message_event", "response_complete")
 
     def __init__(self, headers: dict[bytes, bytes], keep_alive: bool) -> None:
         self.headers = headers
         self.keep_alive = keep_alive
         self.body = bytearray()
-        self.more_body = True
         self.response_complete = self.disconnected = False
         self.message_event = _NOBODY_WAITS
 
@@ -104,7 +103,7 @@ class PredictProtocol(HttpToolsProtocol):
             return None
         headers = dict(self.headers)
         # The application tells so before the body has come.
-        if int(headers.get(b"content-length", b"0")) > self.app.service.config.max_body_bytes:
+        if self.app.announces_too_much(headers):
             return None
         return _Request(headers, parser.should_keep_alive())
 
@@ -126,7 +125,6 @@ class PredictProtocol(HttpToolsProtocol):
         if not isinstance(request, _Request):
             super().on_message_complete()
         elif not request.response_complete:
-            request.more_body = False
             self._ask(request)
 
     def _ask(self, request: _Request) -> None:
@@ -151,8 +149,7 @@ class PredictProtocol(HttpToolsProtocol):
     def _tell(self, request: _Request, problem: Problem) -> None:
         if problem.status != 500:
             self.app.service.telemetry.rejected.labels(problem.kind).inc()
-        headers = (("content-type", PROBLEM_JSON), *problem.headers)
-        lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in headers)
+        lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in problem.head())
         self._respond(request, problem.status, lines.encode(), problem.body())
 
     def _respond(self, request: _Request, status: int, headers: bytes, body: bytes) -> None:

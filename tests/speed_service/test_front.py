@@ -288,12 +288,15 @@ def test_a_body_over_the_limit_is_not_read_to_its_end(
     assert response.json["type"].endswith("body-too-large")
 
 
-def test_a_client_that_leaves_is_no_error_of_the_service(world: World, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("path", [PATH, "/healthz"])
+def test_a_client_that_leaves_is_no_error_of_the_service(
+    world: World, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
     async def leave() -> Socket:
         server = Server(world)
         (stays, answered), (leaves, gone) = server.connect(), server.connect()
         for protocol in (stays, leaves):
-            protocol.data_received(ask(subject()).wire())
+            protocol.data_received(ask(subject(), path=path).wire())
         leaves.connection_lost(None)
         await until(lambda: parsed(answered))
         return gone
@@ -372,8 +375,9 @@ def test_however_the_bytes_arrive(world: World, cuts: list[int], chunked: int) -
         b"GET /" + b"a" * (MOST_HEAD_BYTES + 1),
         b"nonsense\r\n\r\n",
         b"POST " + PATH.encode() + b" HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST " + PATH.encode() + b" HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
-    ids=["header", "path", "nonsense", "length"],
+    ids=["header", "path", "nonsense", "length", "two lengths"],
 )
 def test_what_is_no_request_ends_the_connection(world: World, wire: bytes) -> None:
     (response,) = asyncio.run(all_of(world, [[wire]]))
