@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-USE_CASE = "flight_delay"
+from include.use_cases import DEFAULT_USE_CASE
+
 BUCKETS = ("landing", "lake", "models")
 
 METASTORE_DATABASE = "hive_metastore"
 METASTORE_USER = "metastore"
-SERVING_DATABASE = USE_CASE
+SERVING_DATABASE = DEFAULT_USE_CASE
 BATCH_USER = "lambda_batch"
 ANALYST_USER = "analyst"
 
-HIVE_DATABASE = USE_CASE
+HIVE_DATABASE = DEFAULT_USE_CASE
 HIVE_USER = "analyst"
 WAREHOUSE = "s3a://lake/warehouse"
 
@@ -41,7 +42,7 @@ class Topic:
 #: As many days of tiles as the predictor holds.
 TILE_DAYS = 31
 TOPICS = tuple(
-    Topic(f"{USE_CASE}.{suffix}", suffix in {"tiles", "models"}, TILE_DAYS if suffix == "tiles" else None)
+    Topic(f"{DEFAULT_USE_CASE}.{suffix}", suffix in {"tiles", "models"}, TILE_DAYS if suffix == "tiles" else None)
     for suffix in (
         *("schedule", "departures", "arrivals", "cancellations", "weather"),
         *("queries", "prepared_queries", "predictions", "rejected", "tiles", "models", "metrics", "batch_events"),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from include.settings import KafkaSettings, S3Settings, SettingError, require
+from include.use_cases import DEFAULT_USE_CASE
 
 MIN_TOKEN_LENGTH = 16
 
@@ -46,7 +47,7 @@ class ServiceConfig:
         general S3 keys when set. Raises ``SettingError`` naming the variable at fault.
         """
         return cls(
-            use_case=environment.get("LAMBDA_DL_USE_CASE", "flight_delay"),
+            use_case=environment.get("LAMBDA_DL_USE_CASE", DEFAULT_USE_CASE),
             token=_token(environment),
             s3=_s3(environment),
             kafka=KafkaSettings.from_environment(environment),

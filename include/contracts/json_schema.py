@@ -1,6 +1,6 @@
 """A contract written as JSON Schema, for producers in any language.
 
-``python -m include.contracts.json_schema flight_delay docs/schemas`` publishes one file per source and one for the
+``python -m include.contracts.json_schema USE_CASE docs/schemas`` publishes one file per source and one for the
 subject. A schema cannot say that a date exists or that a text was empty: the contract's own judgement is stricter.
 """
 

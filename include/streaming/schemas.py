@@ -1,6 +1,6 @@
 """The speed layer's messages as JSON Schema, for producers and consumers in any language.
 
-``python -m include.streaming.schemas flight_delay docs/schemas`` publishes one file per kind of message beside those of
+``python -m include.streaming.schemas USE_CASE docs/schemas`` publishes one file per kind of message beside those of
 the contracts (``include.contracts.json_schema``); a test fails when the files differ from what this module makes. It
 declares shapes only: what is sent is ``messages`` and the speed service, and tests hold both against these schemas.
 """

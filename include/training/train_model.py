@@ -1,6 +1,6 @@
 """One training run, from closed days to a candidate bundle. Runs as a Ray job, or alone on one machine.
 
-    python -m include.training.train_model --use-case flight_delay --from 2013-01-01 --to 2013-01-28 \\
+    python -m include.training.train_model --use-case USE_CASE --from 2013-01-01 --to 2013-01-28 \\
         --trials 8 --run-id manual-1
 
 Pins table versions, searches, calibrates, evaluates on the test days beside the rivals, writes the bundle, broadcasts

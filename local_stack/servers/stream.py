@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from local_stack import names
+from include.use_cases import DEFAULT_USE_CASE
 from local_stack.environment import process_env
 from local_stack.spark_conf import write_conf
 from local_stack.stack import Server, Stack
@@ -37,7 +37,7 @@ def stream(stack: Stack) -> Server:
 def _command(stack: Stack) -> tuple[str, ...]:
     job = stack.layout.repo / "include" / "spark_jobs" / "stream.py"
     options = ("--master", MASTER, "--driver-memory", "1g", "--driver-java-options", JVM)
-    return (str(stack.layout.bin / "spark-submit"), *options, str(job), "--use-case", names.USE_CASE)
+    return (str(stack.layout.bin / "spark-submit"), *options, str(job), "--use-case", DEFAULT_USE_CASE)
 
 
 def _env(stack: Stack) -> dict[str, str]:

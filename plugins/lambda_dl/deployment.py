@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+from include.use_cases import DEFAULT_USE_CASE
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -46,7 +48,7 @@ def read_deployment(environment: Mapping[str, str] = os.environ) -> Deployment:
 
     last_day = environment.get("LAMBDA_DL_LAST_DAY")
     return Deployment(
-        use_case=environment.get("LAMBDA_DL_USE_CASE") or "flight_delay",
+        use_case=environment.get("LAMBDA_DL_USE_CASE") or DEFAULT_USE_CASE,
         # The minute may change, the hour may not: a cron with an hour drops a backfill's last day.
         ingest_cron=cron("INGEST_CRON", "0 0 * * *") or "0 0 * * *",
         last_day=date.fromisoformat(last_day) if last_day else None,
