@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from include.broadcast import Announce, announcer, rfc3339
-from include.bundle.bundle import Bundle, FeatureMismatch, load_bundle
+from include.bundle.bundle import Bundle, load_bundle
 from include.bundle.store import ObjectStore, S3Store
+from include.champion import load_champion, overlap
 from include.ledger import Entry, LedgerConflict, append, champion, read_ledger
 from include.locations import MODELS_BUCKET, Models, Topics
 from include.settings import KafkaSettings, S3Settings
@@ -89,7 +90,7 @@ def compare(systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry 
     Raises ``DatasetError`` if there are too few rows, ``FeatureMismatch`` if the candidate itself no longer fits.
     """
     lineage = candidate.lineage
-    days = tuple(lineage["split"]["test"]["days"])
+    days = _test_days(candidate)
     rows = read_rows(systems.tables, lineage["tables"], use_case.features, days)
     check_rows("test", rows, minimum=1)
     rival, note = _champion_quality(systems, use_case, candidate, head, rows)
@@ -173,19 +174,14 @@ def _champion_quality(
 ) -> tuple[Quality | None, str]:
     if head is None:
         return None, "the first champion: judged against the base rate"
-    try:
-        bundle = load_bundle(systems.models, use_case.name, head.model_id, use_case.features)
-    except FeatureMismatch:
-        # Neither this code nor the service can compute that model's features any more.
-        return None, f"champion {head.model_id[:12]} has another feature definition: judged against the base rate"
-    return quality(rows.labels, bundle.probabilities(rows.columns)), _overlap(bundle, candidate)
+    bundle, note = load_champion(systems.models, use_case, head)
+    if bundle is None:
+        return None, f"{note}: judged against the base rate"
+    return quality(rows.labels, bundle.probabilities(rows.columns)), overlap(bundle, _test_days(candidate))
 
 
-def _overlap(champion: Bundle, candidate: Bundle) -> str:
-    """Say so if the champion has seen the days it is tested on: the comparison then favours it."""
-    split = champion.lineage["split"]
-    seen = {*split["train"]["days"], *split["validation"]["days"]} & set(candidate.lineage["split"]["test"]["days"])
-    return f"the champion was trained on {len(seen)} of the test days" if seen else ""
+def _test_days(candidate: Bundle) -> tuple[str, ...]:
+    return tuple(candidate.lineage["split"]["test"]["days"])
 
 
 def _entry(

@@ -76,6 +76,13 @@ class UseCase:
     silence_minutes: Mapping[str, int] = field(default_factory=dict)
     gate: Gate = field(default_factory=Gate)
     serving: Serving = field(default_factory=Serving)
+    #: Features whose values cut the test days into slices that the model card tells apart.
+    slices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = set(self.slices) - {feature.name for feature in self.features.features}
+        if unknown:
+            raise ValueError(f"use case {self.name!r} slices by {sorted(unknown)}, which are no features")
 
     def source(self, name: str) -> Contract:
         """Return the contract of the source called ``name``; raises ``KeyError`` naming those that exist."""

@@ -4,15 +4,16 @@
     weights.safetensors network.json encoders.json features.json references/*.csv
     self_check.json     raw feature rows and the probabilities they gave when the bundle was written
     metrics.json lineage.json
+    card/*              the model card for people: Markdown, JSON and plots
 
 Nothing in it is code or a pickle. Loading needs Torch, NumPy, safetensors and boto3 only, so that the speed service
-can do it. It does not know how models are trained or promoted.
+can do it; it leaves the card where it is. It does not know how models are trained or promoted.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +31,8 @@ from include.training.network import Network, NetworkConfig
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+REFERENCES = "references/"
+CARD = "card/"
 #: Float32 kernels differ between machines by less than this in probability; a wrong encoder differs by far more.
 SELF_CHECK_TOLERANCE = 1e-4
 
@@ -88,7 +91,10 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Contents:
-    """What goes into a bundle. ``self_check`` are a few raw feature rows as columns."""
+    """What goes into a bundle.
+
+    ``self_check`` are a few raw feature rows as columns; ``card`` are the files of the model card, by name.
+    """
 
     features: FeatureSet
     predictor: Predictor
@@ -96,6 +102,7 @@ class Contents:
     self_check: Mapping[str, NDArray[Any]]
     metrics: Mapping[str, Any]
     lineage: Mapping[str, Any]
+    card: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def canonical(document: Any) -> bytes:
@@ -118,7 +125,8 @@ def bundle_files(use_case: str, contents: Contents) -> dict[str, bytes]:
         "metrics.json": canonical(contents.metrics),
         "lineage.json": canonical(contents.lineage),
     }
-    return files | {f"references/{name}.csv": data for name, data in contents.references.items()}
+    references = {f"{REFERENCES}{name}.csv": data for name, data in contents.references.items()}
+    return files | references | {f"{CARD}{name}": data for name, data in contents.card.items()}
 
 
 def write_bundle(store: ObjectStore, use_case: str, contents: Contents) -> str:
@@ -137,9 +145,10 @@ def write_bundle(store: ObjectStore, use_case: str, contents: Contents) -> str:
     return model_id
 
 
-def read_files(store: ObjectStore, use_case: str, model_id: str) -> dict[str, bytes]:
+def read_files(store: ObjectStore, use_case: str, model_id: str, *, card: bool = True) -> dict[str, bytes]:
     """Every file of a bundle by name, each checked against the manifest, and that against the id.
 
+    Without ``card`` the model card's files are neither read nor checked: no answer depends on them.
     Raises ``BundleCorrupt``; ``ObjectMissing`` if there is no such bundle.
     """
     prefix = Models(use_case).bundle_prefix(model_id)
@@ -149,7 +158,8 @@ def read_files(store: ObjectStore, use_case: str, model_id: str) -> dict[str, by
     document = json.loads(manifest)
     if document["format"] != FORMAT or document["use_case"] != use_case:
         raise BundleCorrupt(f"bundle {model_id[:12]}: format {document['format']} of {document['use_case']!r}")
-    return {name: _verified(store, prefix, name, entry) for name, entry in document["files"].items()}
+    entries = {name: entry for name, entry in document["files"].items() if card or not name.startswith(CARD)}
+    return {name: _verified(store, prefix, name, entry) for name, entry in entries.items()}
 
 
 def load_bundle(store: ObjectStore, use_case: str, model_id: str, features: FeatureSet) -> Bundle:
@@ -157,7 +167,7 @@ def load_bundle(store: ObjectStore, use_case: str, model_id: str, features: Feat
 
     Raises ``BundleCorrupt``, ``FeatureMismatch``, ``SelfCheckFailed``, or ``ObjectMissing`` if there is none.
     """
-    files = read_files(store, use_case, model_id)
+    files = read_files(store, use_case, model_id, card=False)
     declared = json.loads(files["features.json"])
     if declared["hash"] != features.hash():
         raise FeatureMismatch(
@@ -166,7 +176,8 @@ def load_bundle(store: ObjectStore, use_case: str, model_id: str, features: Feat
         )
     predictor = _predictor(model_id, files)
     _run_self_check(model_id, predictor, json.loads(files["self_check.json"]))
-    references = {n.removeprefix("references/").removesuffix(".csv"): d for n, d in files.items() if "/" in n}
+    tables = {name: data for name, data in files.items() if name.startswith(REFERENCES)}
+    references = {name.removeprefix(REFERENCES).removesuffix(".csv"): data for name, data in tables.items()}
     return Bundle(
         use_case=use_case,
         model_id=model_id,

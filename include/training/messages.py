@@ -29,7 +29,7 @@ def training_run(use_case: str, run_id: str, time: str, trial: TrialSummary) -> 
 def model_quality(
     use_case: str, run_id: str, time: str, model_id: str, role: str, split: str, days: Sequence[str], figures: Quality
 ) -> dict[str, Any]:
-    """The quality of a model or rival on a span of days; ``model_id`` is empty for a rival."""
+    """The quality of a model or rival on a span of days; ``model_id`` is empty for a rival that is no bundle."""
     return {
         **_head("model_quality", use_case, run_id, time, f"{role}:{split}"),
         "model_id": model_id,

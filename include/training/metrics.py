@@ -50,9 +50,15 @@ def area_under_curve(labels: NDArray[Any], probabilities: NDArray[np.float64]) -
 
 def log_loss(labels: NDArray[Any], probabilities: NDArray[np.float64]) -> float:
     """Mean negative log-likelihood in nats."""
+    return float(row_losses(labels, probabilities).mean())
+
+
+def row_losses(labels: NDArray[Any], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Negative log-likelihood of each row in nats, float64 ``[n]``."""
     p = np.clip(np.asarray(probabilities, dtype=np.float64), EDGE, 1.0 - EDGE)
     y = np.asarray(labels, dtype=np.float64)
-    return float(-np.mean(y * np.log(p) + (1.0 - y) * np.log1p(-p)))
+    losses: NDArray[np.float64] = -(y * np.log(p) + (1.0 - y) * np.log1p(-p))
+    return losses
 
 
 def calibration_error(labels: NDArray[Any], probabilities: NDArray[np.float64], bins: int = CALIBRATION_BINS) -> float:

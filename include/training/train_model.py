@@ -3,9 +3,10 @@
     python -m include.training.train_model --use-case USE_CASE --from 2013-01-01 --to 2013-01-28 \\
         --trials 8 --run-id manual-1
 
-Pins table versions, searches, calibrates, evaluates on the test days beside the rivals, writes the bundle, broadcasts
-the figures, and prints ``LAMBDA_DL_RESULT {json}`` last. Run again with the same run id and arguments it goes on from
-where it was, and a finished run only broadcasts again. It does not decide whether the candidate is promoted.
+Pins table versions, searches, calibrates, evaluates on the test days beside the rivals, writes the bundle with its
+model card, broadcasts the figures, and prints ``LAMBDA_DL_RESULT {json}`` last. Run again with the same run id and
+arguments it goes on from where it was, and a finished run only broadcasts again. It does not decide whether the
+candidate is promoted.
 """
 
 import argparse
@@ -26,9 +27,10 @@ from typing import Any
 import pyarrow.fs
 
 from include.broadcast import Announce, announcer, rfc3339
-from include.bundle.bundle import Contents, Predictor, canonical, write_bundle
+from include.bundle.bundle import Bundle, BundleError, Contents, Predictor, canonical, write_bundle
 from include.bundle.store import ObjectMissing, ObjectStore, S3Store
-from include.ledger import champion
+from include.champion import load_champion, overlap
+from include.ledger import Entry, champion
 from include.locations import LANDING_BUCKET, MODELS_BUCKET, Models, Topics, reference_key
 from include.settings import KafkaSettings, S3Settings, SettingError
 from include.training import messages
@@ -44,15 +46,24 @@ from include.training.dataset import (
     split_days,
 )
 from include.training.encoding import Encoders
+from include.training.evaluation import (
+    BASE_RATE,
+    CANDIDATE,
+    CHAMPION,
+    LIGHTGBM,
+    Evaluation,
+    Probabilities,
+    evaluate,
+)
 from include.training.log_lines import RESULT
 from include.training.loop import predict_logits
-from include.training.metrics import Quality, quality
+from include.training.model_card import Story, model_card
 from include.training.rivals import LightGbm, base_rate
 from include.training.tune import Material, SearchPlan, SearchResult, connect_ray, s3_filesystem, search
 from include.use_case import UseCase, load_use_case
 
 SELF_CHECK_ROWS = 32
-PACKAGES = ("torch", "ray", "optuna", "numpy", "safetensors", "lightgbm", "scikit-learn", "deltalake")
+PACKAGES = ("torch", "ray", "optuna", "numpy", "safetensors", "lightgbm", "scikit-learn", "matplotlib", "deltalake")
 
 
 @dataclass(frozen=True)
@@ -97,14 +108,18 @@ class Systems:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Quality by split ("validation", "test") and role ("candidate", "base_rate", "lightgbm")."""
+class Rivals:
+    """Whom the candidate is compared with. ``head`` is the ledger's last line as the run saw it, once."""
 
-    figures: Mapping[str, Mapping[str, Quality]]
+    lightgbm: LightGbm
+    head: Entry | None
+    champion: Bundle | None
+    note: str
 
-    def to_json(self) -> dict[str, Any]:
-        """The figures as a JSON object."""
-        return {split: {role: q.to_json() for role, q in roles.items()} for split, roles in self.figures.items()}
+    @property
+    def champion_id(self) -> str:
+        """The champion that was compared with; empty if none was."""
+        return self.champion.model_id if self.champion else ""
 
 
 class Stages:
@@ -156,9 +171,15 @@ def _train(request: Request, systems: Systems, use_case: UseCase) -> dict[str, A
     found = _search(request, systems, dataset, encoders)
     stages.done("search", f"{len(found.trials)} trials, best validation AUC {found.best.validation_auc:.4f}")
     predictor = _calibrated(found, encoders, dataset.validation)
-    evaluation = _evaluate(predictor, encoders, dataset, request.seed)
-    stages.done("evaluation", f"temperature {predictor.temperature:.3f}")
-    return _write(request, systems, use_case, dataset, found, predictor, evaluation, stages)
+    stages.done("calibration", f"temperature {predictor.temperature:.3f}")
+    rivals = _rivals(request, systems, use_case, dataset, encoders, found)
+    tuned = rivals.lightgbm
+    stages.done("rivals", f"LightGBM: {tuned.trials} of {tuned.asked} trials; {rivals.note or 'a champion'}")
+    evaluation = _evaluate(predictor, rivals, dataset, use_case, request.seed)
+    stages.done(
+        "evaluation", f"intervals from {evaluation.resamples} resamples of {evaluation.units} {evaluation.unit}s"
+    )
+    return _write(request, systems, use_case, dataset, found, predictor, rivals, evaluation, stages)
 
 
 def _read(request: Request, systems: Systems, use_case: UseCase) -> Dataset:
@@ -202,21 +223,40 @@ def _calibrated(found: SearchResult, encoders: Encoders, validation: Rows) -> Pr
     return Predictor(network, encoders, temperature)
 
 
-def _evaluate(predictor: Predictor, encoders: Encoders, dataset: Dataset, seed: int) -> Evaluation:
+def _rivals(
+    request: Request, systems: Systems, use_case: UseCase, dataset: Dataset, encoders: Encoders, found: SearchResult
+) -> Rivals:
+    cores = os.cpu_count() or 1
+    # What the trials took stays known when a run goes on after its search: so does LightGBM's share of time.
+    seconds = sum(trial.seconds for trial in found.trials) / min(cores, len(found.trials))
     # Half the cores: OpenMP threads that share cores with other servers spin more than they compute.
-    threads = max(1, (os.cpu_count() or 1) // 2)
-    lightgbm = LightGbm(encoders, dataset.train, dataset.validation, seed, threads)
+    lightgbm = LightGbm(
+        encoders,
+        dataset.train,
+        dataset.validation,
+        request.seed,
+        threads=max(1, cores // 2),
+        trials=request.trials,
+        time_limit_s=seconds,
+    )
+    head = champion(systems.models, request.use_case)
+    try:
+        bundle, note = load_champion(systems.models, use_case, head)
+    except (BundleError, ObjectMissing) as error:
+        # The gate will stop at it; hours of search need not.
+        bundle, note = None, f"the champion cannot be loaded: {error}"
+    return Rivals(lightgbm, head, bundle, overlap(bundle, dataset.split.test) if bundle else note)
 
-    def figures(rows: Rows) -> dict[str, Quality]:
-        return {
-            "candidate": quality(rows.labels, predictor.probabilities(rows.columns)),
-            "base_rate": quality(rows.labels, base_rate(dataset.train, rows)),
-            "lightgbm": quality(rows.labels, lightgbm.probabilities(rows)),
-        }
 
-    evaluation = Evaluation({"validation": figures(dataset.validation), "test": figures(dataset.test)})
-    for role, q in evaluation.figures["test"].items():
-        print(f"  test {role}: AUC {q.auc:.4f}, log-loss {q.log_loss:.4f}, calibration error {q.calibration_error:.4f}")
+def _evaluate(predictor: Predictor, rivals: Rivals, dataset: Dataset, use_case: UseCase, seed: int) -> Evaluation:
+    roles: dict[str, Probabilities] = {CANDIDATE: lambda rows: predictor.probabilities(rows.columns)}
+    if rivals.champion:
+        former = rivals.champion
+        roles[CHAMPION] = lambda rows: former.probabilities(rows.columns)
+    roles[BASE_RATE] = lambda rows: base_rate(dataset.train, rows)
+    roles[LIGHTGBM] = rivals.lightgbm.probabilities
+    evaluation = evaluate(roles, dataset, use_case.slices, seed)
+    print("\n".join(evaluation.lines()), flush=True)
     return evaluation
 
 
@@ -227,19 +267,34 @@ def _write(
     dataset: Dataset,
     found: SearchResult,
     predictor: Predictor,
+    rivals: Rivals,
     evaluation: Evaluation,
     stages: Stages,
 ) -> dict[str, Any]:
+    lineage = _lineage(request, rivals.head, dataset, found)
+    story = Story(
+        use_case=use_case,
+        dataset=dataset,
+        trials=found.trials,
+        best=found.best,
+        predictor=predictor,
+        lightgbm=rivals.lightgbm.to_json(),
+        champion=rivals.champion_id,
+        champion_note=rivals.note,
+        lineage=lineage,
+    )
     contents = Contents(
         features=use_case.features,
         predictor=predictor,
         references=_references(systems.landing, use_case),
         self_check={name: values[:SELF_CHECK_ROWS] for name, values in dataset.test.columns.items()},
         metrics=evaluation.to_json(),
-        lineage=_lineage(request, systems, dataset, found),
+        lineage=lineage,
+        card=model_card(story, evaluation),
     )
     model_id = write_bundle(systems.models, request.use_case, contents)
     stages.done("bundle", f"{systems.models.url}/{Models(request.use_case).bundle_prefix(model_id)}")
+    ids = {CANDIDATE: model_id, CHAMPION: rivals.champion_id}
     return {
         "request": asdict(request),
         "model_id": model_id,
@@ -249,7 +304,7 @@ def _write(
         "metrics": evaluation.to_json(),
         "trials": [trial.to_json() for trial in found.trials],
         "seconds": stages.seconds,
-        "messages": _messages(request, model_id, dataset, found, evaluation),
+        "messages": _messages(request, ids, dataset, found, evaluation),
     }
 
 
@@ -258,8 +313,7 @@ def _references(landing: ObjectStore, use_case: UseCase) -> dict[str, bytes]:
     return {name: gzip.decompress(landing.get(reference_key(use_case.name, name))) for name in names}
 
 
-def _lineage(request: Request, systems: Systems, dataset: Dataset, found: SearchResult) -> dict[str, Any]:
-    head = champion(systems.models, request.use_case)
+def _lineage(request: Request, head: Entry | None, dataset: Dataset, found: SearchResult) -> dict[str, Any]:
     return {
         "run_id": request.run_id,
         "request": asdict(request),
@@ -277,14 +331,14 @@ def _lineage(request: Request, systems: Systems, dataset: Dataset, found: Search
 
 
 def _messages(
-    request: Request, model_id: str, dataset: Dataset, found: SearchResult, evaluation: Evaluation
+    request: Request, ids: Mapping[str, str], dataset: Dataset, found: SearchResult, evaluation: Evaluation
 ) -> list[dict[str, Any]]:
     now = rfc3339(datetime.now(UTC))
     name, run_id = request.use_case, request.run_id
     days = {"validation": dataset.split.validation, "test": dataset.split.test}
     trials = [messages.training_run(name, run_id, now, trial) for trial in found.trials]
     figures = [
-        messages.model_quality(name, run_id, now, model_id if role == "candidate" else "", role, split, days[split], q)
+        messages.model_quality(name, run_id, now, ids.get(role, ""), role, split, days[split], q)
         for split, roles in evaluation.figures.items()
         for role, q in roles.items()
     ]

@@ -19,6 +19,7 @@ from include.bundle.bundle import (
     SelfCheckFailed,
     canonical,
     load_bundle,
+    read_files,
     write_bundle,
 )
 from include.bundle.store import DirectoryStore, ObjectMissing
@@ -37,7 +38,8 @@ def contents() -> Contents:
     network = Network(encoders, NetworkConfig(width=16, blocks=1, embedding_width=2)).eval()
     predictor = Predictor(network, encoders, temperature=1.3)
     check = {name: values[:20] for name, values in DATA.columns.items()}
-    return Contents(FEATURES, predictor, {"shops": b"id,size\n1,2\n"}, check, {"auc": 0.7}, {"run_id": "r"})
+    card = {"model_card.md": b"# Shops\n", "reliability.png": b"\x89PNG"}
+    return Contents(FEATURES, predictor, {"shops": b"id,size\n1,2\n"}, check, {"auc": 0.7}, {"run_id": "r"}, card)
 
 
 @pytest.fixture
@@ -83,6 +85,28 @@ def test_a_changed_or_missing_file_is_found(store: DirectoryStore, name: str) ->
         load_bundle(store, USE_CASE, model_id, FEATURES)
 
 
+def test_a_damaged_card_is_found_by_those_who_read_it_and_stops_no_answer(store: DirectoryStore) -> None:
+    model_id = write_bundle(store, USE_CASE, contents())
+    assert read_files(store, USE_CASE, model_id)["card/model_card.md"] == b"# Shops\n"
+    card = folder(store, model_id) / "card"
+    (card / "model_card.md").write_bytes(b"# Hoops\n")
+    with pytest.raises(BundleCorrupt, match=r"card/model_card\.md differs"):
+        read_files(store, USE_CASE, model_id)
+    assert load_bundle(store, USE_CASE, model_id, FEATURES).references == {"shops": b"id,size\n1,2\n"}
+    for file in card.iterdir():
+        file.unlink()
+    with pytest.raises(BundleCorrupt, match="missing"):
+        read_files(store, USE_CASE, model_id)
+    load_bundle(store, USE_CASE, model_id, FEATURES)
+
+
+def test_another_card_is_another_bundle_and_none_is_a_bundle_too(store: DirectoryStore) -> None:
+    with_card = write_bundle(store, USE_CASE, contents())
+    without = write_bundle(store, USE_CASE, replace(contents(), card={}))
+    assert with_card != without
+    assert load_bundle(store, USE_CASE, without, FEATURES).references == {"shops": b"id,size\n1,2\n"}
+
+
 def test_a_changed_manifest_is_found(store: DirectoryStore) -> None:
     model_id = write_bundle(store, USE_CASE, contents())
     path = folder(store, model_id) / "manifest.json"
@@ -124,7 +148,7 @@ def test_a_bundle_that_answers_otherwise_than_when_written_is_refused(store: Dir
 
 
 def test_loading_needs_none_of_the_training_stack() -> None:
-    heavy = ["ray", "airflow", "pyspark", "lightgbm", "optuna", "sklearn", "deltalake"]
+    heavy = ["ray", "airflow", "pyspark", "lightgbm", "optuna", "sklearn", "deltalake", "matplotlib"]
     code = f"import sys, include.bundle.bundle, include.bundle.store; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

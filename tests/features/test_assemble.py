@@ -112,7 +112,7 @@ def test_batch_equals_one_query_at_a_time(world: World) -> None:
             assert equal(row[name], values[0]), (row["subject_id"], name, row[name], values[0])
             seen[name].add(str(values[0]))
     constant = {name for name, values in seen.items() if len(values) < 2}
-    assert constant <= {"lead_minutes", "month", "weather_age", "weather_precipitation_in", "rain_3h"}
+    assert constant <= {"lead_minutes", "weather_age", "weather_precipitation_in", "rain_3h"}
     assert {row["features_hash"] for row in batch.values()} == {FEATURES.hash()}
 
 

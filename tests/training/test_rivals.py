@@ -1,16 +1,48 @@
-"""LightGBM and the base rate give probabilities on the same encoders and spans."""
+"""LightGBM and the base rate give probabilities on the same encoders and spans; a search never ends below its start."""
 
 import numpy as np
+import pytest
 
 from include.training.encoding import Encoders
-from include.training.metrics import quality
-from include.training.rivals import LightGbm, base_rate
+from include.training.metrics import log_loss, quality
+from include.training.rivals import DEFAULT, LightGbm, base_rate
 from tests.training.synthetic import FEATURES, days, rows
+
+DATA = rows(day_count=3, per_day=500)
+TRAIN, VALIDATION, TEST = (DATA.on([day]) for day in days(3))
+ENCODERS = Encoders.fit(FEATURES, TRAIN.columns)
+
+
+def boosted(seed: int = 0, trials: int = 1, time_limit_s: float | None = None) -> LightGbm:
+    return LightGbm(ENCODERS, TRAIN, VALIDATION, seed, threads=1, trials=trials, time_limit_s=time_limit_s)
 
 
 def test_rivals_give_probabilities() -> None:
-    data = rows(day_count=3, per_day=500)
-    train, validation, test = (data.on([day]) for day in days(3))
-    booster = LightGbm(Encoders.fit(FEATURES, train.columns), train, validation, seed=0, threads=1)
-    assert quality(test.labels, booster.probabilities(test)).auc > 0.72
-    assert np.unique(base_rate(train, test)).tolist() == [float(train.labels.mean())]
+    booster = boosted()
+    assert quality(TEST.labels, booster.probabilities(TEST)).auc > 0.72
+    assert (booster.trials, booster.config) == (1, DEFAULT)
+    assert np.unique(base_rate(TRAIN, TEST)).tolist() == [float(TRAIN.labels.mean())]
+
+
+def test_the_search_takes_the_best_on_the_validation_days() -> None:
+    first, searched = boosted(), boosted(trials=8)
+    assert searched.trials == 8
+    assert searched.config != DEFAULT
+    assert searched.validation_log_loss < first.validation_log_loss
+    said = searched.to_json()
+    assert said["validation_log_loss"] == pytest.approx(log_loss(VALIDATION.labels, searched.probabilities(VALIDATION)))
+    assert (said["trials"], said["trials_asked"], set(said["config"])) == (8, 8, set(DEFAULT))
+
+
+def test_the_same_seed_searches_the_same() -> None:
+    one, two, other = boosted(seed=0, trials=8), boosted(seed=0, trials=8), boosted(seed=2, trials=8)
+    assert one.config != DEFAULT
+    assert one.to_json() == two.to_json()
+    np.testing.assert_array_equal(one.probabilities(TEST), two.probabilities(TEST))
+    assert one.to_json() != other.to_json()
+
+
+def test_without_time_the_first_trial_still_ends() -> None:
+    booster = boosted(trials=500, time_limit_s=0.0)
+    assert (booster.trials, booster.asked, booster.config) == (1, 500, DEFAULT)
+    np.testing.assert_array_equal(booster.probabilities(TEST), boosted().probabilities(TEST))

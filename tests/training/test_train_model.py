@@ -1,24 +1,26 @@
 """A whole training run on the synthetic world: candidate, figures, messages; repeating it only broadcasts again."""
 
 import gzip
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import ray
 
 from include.broadcast import Message
-from include.bundle.bundle import load_bundle
+from include.bundle.bundle import load_bundle, read_files
 from include.bundle.store import DirectoryStore
+from include.ledger import Entry, append
 from include.locations import reference_key
 from include.training.dataset import DatasetError
 from include.training.train_model import Systems, parse, train
 from include.use_case import UseCase
 from tests.training.synthetic import FEATURES, days, rows, write_tables
 
-SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES))
+SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, comment="Will a shop sell?", slices=("colour",)))
 #: A run id as Airflow makes them: with characters that paths and addresses do not like.
 RUN_ID = "manual__2026-01-02T03:04:05.678901+00:00"
 ARGUMENTS = f"--use-case shops --from 2020-01-01 --to 2020-01-08 --run-id {RUN_ID} --trials 2 --epochs 3".split()
@@ -53,12 +55,44 @@ def test_a_run_gives_a_candidate_and_its_figures(systems: Systems, sent: list[tu
     assert result["metrics"]["test"]["base_rate"]["auc"] == 0.5
     kinds = [message[1]["kind"] for _, message in sent]
     assert (kinds.count("training_run"), kinds.count("model_quality")) == (2, 6)
+    assert_card(systems, result, champion={"model_id": "", "note": "there is no champion yet"})
     first = list(sent)
     sent.clear()
     assert train(parse(ARGUMENTS), systems, SHOPS) == result
     assert sent == first
     with pytest.raises(DatasetError, match="other arguments"):
         train(parse([*ARGUMENTS, "--seed", "7"]), systems, SHOPS)
+    ray.shutdown()
+    assert_a_later_run_is_compared_with_the_champion(systems, sent, result["model_id"])
+
+
+def assert_card(systems: Systems, result: dict[str, Any], champion: dict[str, str]) -> None:
+    """The bundle's card has the run's figures."""
+    files = read_files(systems.models, "shops", result["model_id"])
+    card = json.loads(files["card/model_card.json"])
+    assert card["quality"] == result["metrics"] == json.loads(files["metrics.json"])
+    assert card["champion"] == champion
+    assert {one["feature"] for one in card["slices"]} == {"colour"}
+    assert card["search"]["lightgbm"]["trials"] >= 1
+    assert card["lineage"] == json.loads(files["lineage.json"])
+    assert {"card/model_card.md", "card/reliability.png", "card/precision_recall.png"} < set(files)
+
+
+def assert_a_later_run_is_compared_with_the_champion(
+    systems: Systems, sent: list[tuple[str, Message]], model_id: str
+) -> None:
+    """The same days again: the champion is among the rivals, and has not seen the test days."""
+    append(systems.models, "shops", Entry(1, "2020-02-01T00:00:00Z", "promoted", model_id, None, "a", "r", RUN_ID))
+    sent.clear()
+    later = ["later" if argument == RUN_ID else argument for argument in ARGUMENTS]
+    result = train(parse(later), systems, SHOPS)
+    assert list(result["metrics"]["test"]) == ["candidate", "champion", "base_rate", "lightgbm"]
+    assert_card(systems, result, champion={"model_id": model_id, "note": ""})
+    said = [message for _, (_, message) in sent if message.get("role") == "champion"]
+    assert [(message["split"], message["model_id"]) for message in said] == [
+        ("validation", model_id),
+        ("test", model_id),
+    ]
 
 
 def test_a_window_that_ends_before_it_begins_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

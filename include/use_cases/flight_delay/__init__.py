@@ -37,5 +37,6 @@ USE_CASE = UseCase(
     # Nights are quiet: nothing leaves New York between one and five.
     silence_minutes={"schedule": 360, "departures": 360, "arrivals": 360, "weather": 180},
     gate=Gate(minimum_auc_gain=0.0, maximum_log_loss_excess=0.0, maximum_calibration_error=0.10, minimum_test_rows=200),
+    slices=("carrier", "origin", "hour_of_day"),
     serving=_serving(),
 )

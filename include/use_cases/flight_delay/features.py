@@ -56,6 +56,7 @@ FEATURES = (
         for group, words in QUEUE_GROUPS.items()
         for span in QUEUE_SPANS
     ),
+    _numeric("origin_late_trend", "The origin's late rate of the last hour less that of the last 3 hours"),
     _numeric("origin_departed_1h_count", "Departures from the origin, last hour"),
     _numeric("origin_departed_3h_delay_max", "Longest delay of a departure from the origin, last 3 hours, minutes"),
     _numeric("origin_cancelled_3h_rate", "Share of the origin's scheduled flights cancelled, last 3 hours"),
@@ -68,10 +69,12 @@ FEATURES = (
     _numeric("previous_leg_known", "1 if the aircraft departed from New York within 24 hours"),
     _numeric("previous_leg_in_air", "1 if its last departure is later than its last arrival"),
     _numeric("turnaround_slack", "Minutes from the aircraft's last arrival to scheduled departure"),
+    _numeric("previous_leg_minutes", "Minutes that its last leg took, once it has arrived"),
+    _numeric("return_slack", "The turnaround slack less the way back, as long as the way out was"),
+    _numeric("airborne_slack", "If its last leg is in the air: minutes from that departure to scheduled departure"),
     _numeric("minute_of_day", "Scheduled departure, minutes after local midnight in New York"),
     _numeric("hour_of_day", "Scheduled departure, local hour"),
     _numeric("day_of_week", "Scheduled departure, local day of week, Monday = 0"),
-    _numeric("month", "Scheduled departure, local month"),
     _numeric("lead_minutes", "Minutes from the prediction time to scheduled departure"),
     _numeric("distance", "Miles between the airports"),
     _numeric("plane_age", "Years since the aircraft was built"),
@@ -151,7 +154,9 @@ def _delays(columns: Columns) -> dict[str, Numbers]:
         np.array([columns[name] for name in names]) for names in (DELAY_COUNTS, DELAY_SUMS, LATE_COUNTS)
     )
     means, rates = zip(DELAY_MEANS, ratio(sums, counts), strict=True), zip(LATE_RATES, ratio(late, counts), strict=True)
-    return {**dict(means), **dict(rates)}
+    found = {**dict(means), **dict(rates)}
+    trend = found["origin_departed_1h_late_rate"] - found["origin_departed_3h_late_rate"]
+    return {**found, "origin_late_trend": trend}
 
 
 def _queues(columns: Columns) -> dict[str, Numbers]:
@@ -180,14 +185,19 @@ def _aircraft(columns: Columns) -> dict[str, Numbers]:
     arrived = columns["tailnum_arrived_24h_age"]
     lead = minutes_between(columns["prediction_time"], columns["scheduled_departure"])
     known = ~np.isnan(departed)
+    in_air = known & ~(arrived <= departed)
+    leg = np.where(arrived <= departed, departed - arrived, np.nan)
     return {
         "previous_departure_delay": columns["tailnum_departed_24h_delay"],
         "previous_departure_age": departed,
         "previous_arrival_delay": columns["tailnum_arrived_24h_delay"],
         "previous_arrival_age": arrived,
         "previous_leg_known": known.astype(np.float64),
-        "previous_leg_in_air": (known & ~(arrived <= departed)).astype(np.float64),
+        "previous_leg_in_air": in_air.astype(np.float64),
         "turnaround_slack": arrived + lead,
+        "previous_leg_minutes": leg,
+        "return_slack": arrived + lead - leg,
+        "airborne_slack": np.where(in_air, departed + lead, np.nan),
         "lead_minutes": lead,
     }
 
@@ -200,7 +210,6 @@ def _calendar(columns: Columns) -> dict[str, Numbers]:
         "minute_of_day": minute,
         "hour_of_day": np.floor(minute / 60),
         "day_of_week": ((day.astype(np.int64) + 3) % 7).astype(np.float64),
-        "month": (local.astype("datetime64[M]").astype(np.int64) % 12 + 1).astype(np.float64),
     }
 
 

@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +21,7 @@ import psutil
 from local_stack.layout import REPO_ROOT, layout_from
 from local_stack.servers import predictor
 from local_stack.stack import open_stack
+from tests.bench.environment import make_environment
 from tests.bench.speed.material import Material
 
 HERE = Path(__file__).parent
@@ -69,16 +69,7 @@ class Place:
 
 def make_rivals_environment(place: Place) -> None:
     """Install the rivals, unless the list is the one installed; Torch they find in the project's own packages."""
-    wanted, stamp = (HERE / "rivals.txt").read_text(), place.rivals / "installed.txt"
-    if stamp.is_file() and stamp.read_text() == wanted:
-        return
-    uv = str(REPO_ROOT / ".local" / "boot" / "bin" / "uv")
-    subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(place.rivals)], check=True)
-    python = place.binary("python")
-    subprocess.run([uv, "pip", "install", "--quiet", "-p", python, "-r", str(HERE / "rivals.txt")], check=True)
-    packages = next(place.rivals.glob("lib/python3*/site-packages"))
-    (packages / "zz_project.pth").write_text(f"{layout_from().site_packages}\n")  # behind their own
-    stamp.write_text(wanted)
+    make_environment(place.rivals, HERE / "rivals.txt", behind=layout_from().site_packages)
 
 
 def export_onnx(place: Place, material: Material) -> str:

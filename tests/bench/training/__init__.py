@@ -1,0 +1,1 @@
+"""The network against its rivals on a year of flights: ``make bench-training``."""
