@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status replay live test test-unit check bench-batch bench-speed lock
+.PHONY: help install demo up down status replay live test test-unit check bench-batch bench-speed bench-training lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
@@ -60,6 +60,9 @@ bench-batch: install ## rows per second of each batch stage, beside DuckDB on th
 bench-speed: install ## the predictor beside five other ways to serve the same weights; model swaps; Kafka to Kafka
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
 	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka && source .local/bench/conf/process.env && $(PY) -m tests.bench.speed $(ARGS)
+
+bench-training: install ## the network beside a tuned LightGBM and pytabkit on a year of flights; searches; ten nights: ARGS="--only quality"
+	@RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 $(PY) -m tests.bench.training $(ARGS)
 
 lock: install ## resolve requirements.in and the jars again, and pin what comes out
 	@.local/boot/bin/uv pip compile requirements.in --override override.txt --universal --python-version 3.11 \

@@ -27,7 +27,14 @@ with DAG(
         "from": optional_day("From", "First UTC day; empty: the first day with closed labels"),
         "to": optional_day("To", "Last UTC day, included; empty: the last day with closed labels"),
         "trials": Param(8, type="integer", minimum=1, maximum=500, title="Trials", description="Of the search"),
-        "epochs": Param(20, type="integer", minimum=1, maximum=1000, title="Epochs", description="At most, per trial"),
+        "epochs": Param(8, type="integer", minimum=1, maximum=1000, title="Epochs", description="At most, per trial"),
+        "start": Param(
+            "fresh",
+            type="string",
+            enum=["fresh", "champion"],
+            title="Start",
+            description="Afresh, or from the champion's weights",
+        ),
         "seed": Param(0, type="integer", minimum=0, title="Seed", description="The same seed gives the same search"),
         "time_budget_s": Param(
             None, type=["null", "number"], minimum=1, title="Time budget", description="Stop the search after, seconds"
@@ -45,6 +52,7 @@ with DAG(
             "trials": "{{ params.trials }}",
             "epochs": "{{ params.epochs }}",
             "seed": "{{ params.seed }}",
+            "start": "{{ params.start }}",
             "time-budget-s": "{{ params.time_budget_s or '' }}",
             "run-id": "{{ run_id }}",
         },

@@ -7,22 +7,21 @@ from collections.abc import Iterable
 
 from include.bundle.bundle import Bundle, FeatureMismatch, load_bundle
 from include.bundle.store import ObjectStore
-from include.ledger import Entry
 from include.use_case import UseCase
 
 
-def load_champion(models: ObjectStore, use_case: UseCase, head: Entry | None) -> tuple[Bundle | None, str]:
-    """The bundle of the ledger's last line, or ``None`` and why there is none to compare with.
+def load_champion(models: ObjectStore, use_case: UseCase, model_id: str | None) -> tuple[Bundle | None, str]:
+    """The champion's bundle, or ``None`` and why there is none to compare with; without an id there is no champion yet.
 
     Raises ``BundleCorrupt``, ``SelfCheckFailed`` or ``ObjectMissing`` if the bundle is damaged.
     """
-    if head is None:
+    if model_id is None:
         return None, "there is no champion yet"
     try:
-        return load_bundle(models, use_case.name, head.model_id, use_case.features), ""
+        return load_bundle(models, use_case.name, model_id, use_case.features), ""
     except FeatureMismatch:
         # Neither this code nor the service can compute that model's features any more.
-        return None, f"champion {head.model_id[:12]} has another feature definition"
+        return None, f"champion {model_id[:12]} has another feature definition"
 
 
 def overlap(champion: Bundle, test_days: Iterable[str]) -> str:

@@ -174,7 +174,7 @@ def _champion_quality(
 ) -> tuple[Quality | None, str]:
     if head is None:
         return None, "the first champion: judged against the base rate"
-    bundle, note = load_champion(systems.models, use_case, head)
+    bundle, note = load_champion(systems.models, use_case, head.model_id)
     if bundle is None:
         return None, f"{note}: judged against the base rate"
     return quality(rows.labels, bundle.probabilities(rows.columns)), overlap(bundle, _test_days(candidate))

@@ -189,7 +189,7 @@ TRAINING_RUNS = Table(
         Column("trial_id", "string", "Trial of the search"),
         Column("status", "string", "finished, stopped (by the scheduler) or failed"),
         Column("config", "string", "Hyper-parameters, JSON"),
-        Column("epochs", "bigint", "Epochs trained"),
+        Column("epochs", "double", "Epochs trained; a trial may be given up after half of one"),
         Column("validation_auc", "double", "Area under the ROC curve on the validation days"),
         Column("validation_log_loss", "double", "Log-loss on the validation days"),
         Column("seconds", "double", "Wall time of the trial"),

@@ -26,7 +26,7 @@ def written(store: DirectoryStore) -> Entry:
     torch.manual_seed(0)
     data = rows(day_count=1, per_day=100)
     encoders = Encoders.fit(FEATURES, data.columns, bins=4)
-    network = Network(encoders, NetworkConfig(width=16, blocks=1, embedding_width=2)).eval()
+    network = Network(encoders, NetworkConfig(width=16, layers=1, embedding_width=2)).eval()
     check = {name: values[:5] for name, values in data.columns.items()}
     lineage = {"split": {"train": {"days": DAYS[:3]}, "validation": {"days": DAYS[3:4]}, "test": {"days": DAYS[4:]}}}
     model_id = write_bundle(
@@ -38,7 +38,7 @@ def written(store: DirectoryStore) -> Entry:
 def test_the_champion_is_loaded_and_says_which_test_days_it_has_seen(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     head = written(store)
-    bundle, note = load_champion(store, SHOPS, head)
+    bundle, note = load_champion(store, SHOPS, head.model_id)
     assert bundle is not None
     assert (bundle.model_id, note) == (head.model_id, "")
     assert overlap(bundle, DAYS[4:]) == ""
@@ -50,7 +50,7 @@ def test_without_a_comparable_champion_there_is_a_word_why(tmp_path: Path) -> No
     assert load_champion(store, SHOPS, None) == (None, "there is no champion yet")
     head = written(store)
     other = cast(UseCase, SimpleNamespace(name="shops", features=replace(FEATURES, features=FEATURES.features[::-1])))
-    bundle, note = load_champion(store, other, head)
+    bundle, note = load_champion(store, other, head.model_id)
     assert bundle is None
     assert note == f"champion {head.model_id[:12]} has another feature definition"
 
@@ -60,7 +60,7 @@ def test_a_damaged_champion_is_an_error(tmp_path: Path) -> None:
     head = written(store)
     store.delete(Models("shops").bundle_prefix(head.model_id) + "weights.safetensors")
     with pytest.raises(BundleCorrupt, match="missing"):
-        load_champion(store, SHOPS, head)
+        load_champion(store, SHOPS, head.model_id)
 
 
 def test_a_use_case_slices_by_its_features_alone() -> None:

@@ -128,23 +128,30 @@ class Evaluation:
         return f"{line}  candidate's AUC {lead['auc'].value:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
-def evaluate(roles: Mapping[str, Probabilities], dataset: Dataset, slices: Sequence[str], seed: int) -> Evaluation:
-    """Measure the candidate and its rivals; ``roles`` must have "candidate", ``slices`` are names of features.
+def evaluate(
+    validation: Mapping[str, Probabilities],
+    test: Mapping[str, Probabilities],
+    dataset: Dataset,
+    slices: Sequence[str],
+    seed: int,
+) -> Evaluation:
+    """Measure the candidate and its rivals on both splits, on each by models that have not seen it.
 
+    ``validation`` and ``test`` have the same roles, "candidate" among them; ``slices`` are names of features.
     Equal inputs give equal figures. Raises ``ValueError`` if a span has labels of one class only.
     """
-    spans = {"validation": dataset.validation, "test": dataset.test}
+    spans = {"validation": (dataset.validation, validation), "test": (dataset.test, test)}
     answers = {
         split: Answers(rows.labels, {role: probabilities(rows) for role, probabilities in roles.items()})
-        for split, rows in spans.items()
+        for split, (rows, roles) in spans.items()
     }
     figures = {
         split: {role: quality(found.labels, p) for role, p in found.probabilities.items()}
         for split, found in answers.items()
     }
-    test = answers["test"]
+    tested = answers["test"]
     resamples = Resamples.draw(dataset.test.days, seed)
-    intervals, differences = _intervals(resamples, test, figures["test"])
+    intervals, differences = _intervals(resamples, tested, figures["test"])
     return Evaluation(
         figures=figures,
         intervals=intervals,
@@ -152,9 +159,9 @@ def evaluate(roles: Mapping[str, Probabilities], dataset: Dataset, slices: Seque
         unit=resamples.unit,
         units=resamples.units,
         resamples=len(resamples.counts),
-        slices=tuple(part for feature in slices for part in slice_quality(dataset.test, test, feature)),
-        importance=permutation_importance(roles[CANDIDATE], dataset.test, seed),
-        test=test,
+        slices=tuple(part for feature in slices for part in slice_quality(dataset.test, tested, feature)),
+        importance=permutation_importance(test[CANDIDATE], dataset.test, seed),
+        test=tested,
     )
 
 

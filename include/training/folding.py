@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from include.training.encoding import CLIP, FIRST_VALUE, MISSING, RARE, Encoders, NumericEncoder
-from include.training.network import Network
+from include.training.network import LINE_END, Network
 
 Doubles = NDArray[np.float64]
 
@@ -87,9 +87,9 @@ class FoldedNetwork:
         self._table = torch.cat([*tables, torch.zeros(1, width, dtype=torch.float64)]).float().contiguous()
         weights = {name: weight.clone() for name, weight in network.state_dict().items()}
         self._bias = weights["stem.bias"]
-        self._blocks = [_block(weights, f"blocks.{number}.body") for number in range(network.config.blocks)]
-        *norm, weight, bias = (weights[f"head.{name}"] for name in ("0.weight", "0.bias", "2.weight", "2.bias"))
-        self._head = (*norm, weight[0], bias)
+        layers = (f"layers.{number}" for number in range(network.config.layers))
+        self._layers = [(weights[f"{name}.weight"].T, weights[f"{name}.bias"]) for name in layers]
+        self._head = (weights["head.weight"][0], weights["head.bias"])
 
     def logits(self, columns: Mapping[str, NDArray[Any]]) -> Doubles:
         """One logit a row, float64 ``[n]``; infinities count as missing. Raises ``KeyError`` on an absent column."""
@@ -99,7 +99,7 @@ class FoldedNetwork:
             offsets = torch.arange(0, rows.size, rows.shape[1])
             flat = torch.from_numpy(rows.reshape(-1)), offsets, False, 0, False, torch.from_numpy(weights.reshape(-1))
             summed = torch.embedding_bag(self._table, *flat, False)[0]
-            return self._deeper(summed.add_(self._bias)).double().numpy()
+            return self._deeper(summed).double().numpy()
 
     def _summands(
         self, columns: Mapping[str, NDArray[Any]], count: int
@@ -119,20 +119,19 @@ class FoldedNetwork:
             rows[:, number] = [codes.get(value, rare) for value in columns[name].tolist()]
         return rows, weights
 
-    def _deeper(self, x: Tensor) -> Tensor:
-        width = (x.shape[1],)
-        for scale, shift, widen, widen_bias, narrow, narrow_bias in self._blocks:
-            y = torch.layer_norm(x, width, scale, shift)
-            y = torch.addmm(widen_bias, y, widen).relu_()
-            x = torch.addmm(x, y, narrow).add_(narrow_bias)
-        scale, shift, weight, bias = self._head
-        return torch.addmv(bias, torch.layer_norm(x, width, scale, shift).relu_(), weight)
+    def _deeper(self, summed: Tensor) -> Tensor:
+        x = summed.add_(self._bias).relu_()
+        for weight, bias in self._layers:
+            x = torch.addmm(bias, x, weight).relu_()
+        weight, bias = self._head
+        return torch.addmv(bias, x, weight)
 
 
 def _places(encoder: NumericEncoder) -> Doubles:
-    """A number's knots in its own units: its edges, between the ends beyond which values are clipped."""
-    low, high = encoder.mean - CLIP * encoder.scale, encoder.mean + CLIP * encoder.scale
-    return np.array([low, *np.clip(encoder.edges, low, high), high], dtype=np.float64)
+    """A number's knots in its own units: its edges, as far as values are not clipped, and the ends of its line."""
+    low, line_from, line_to, high = (encoder.mean + end * encoder.scale for end in (-CLIP, -LINE_END, LINE_END, CLIP))
+    clipped = np.clip(np.array(encoder.edges), low, high)
+    return np.unique(np.array([*clipped, line_from, line_to], dtype=np.float64))
 
 
 def _numeric_rows(network: Network, encoders: Sequence[NumericEncoder], knots: Knots) -> list[Tensor]:
@@ -140,13 +139,11 @@ def _numeric_rows(network: Network, encoders: Sequence[NumericEncoder], knots: K
     numbers, width = network.numbers, network.config.embedding_width
     found = []
     for number, encoder in enumerate(encoders):
-        steep = numbers.inverse_width[number] > 0
-        bent = torch.cumsum(torch.where(steep[:, None], numbers.bends[number].double(), 0.0), 0)
-        at = torch.tensor([-CLIP, *encoder.scaled_edges, CLIP], dtype=torch.float64)
-        # Nothing is bent up to the first edge, and everything beyond the last.
-        passed = torch.arange(-1, len(at) - 1).clamp(0, max(len(encoder.edges) - 1, 0))
-        bends = torch.cat([torch.zeros(1, width, dtype=torch.float64), bent])[passed]
-        line = at[:, None] * numbers.slope[number].double() + numbers.bias[number].double()
+        at = torch.from_numpy((_places(encoder) - encoder.mean) / encoder.scale)
+        line = at.clamp(-LINE_END, LINE_END)[:, None] * numbers.slope[number].double() + numbers.bias[number].double()
+        # In the network's own numbers, so that bins of no width, which bend nothing, are the same ones.
+        steps = (at[:, None] - numbers.lower[number].double()) * numbers.inverse_width[number].double()
+        bends = steps.clamp(0.0, 1.0) @ numbers.bends[number].double()
         block = torch.zeros(knots.size, width, dtype=torch.float64)
         block[: len(at)] = line + bends
         block[-1] = numbers.missing[number]
@@ -166,11 +163,3 @@ def _category_rows(network: Network) -> list[Tensor]:
         found.append((weight.double() @ part.T).detach())
         at += weight.shape[1]
     return found
-
-
-def _block(weights: Mapping[str, Tensor], prefix: str) -> tuple[Tensor, ...]:
-    """The weights of a residual block (norm, wider, narrower again), as its products take them."""
-    norm, wider, narrower = (
-        (weights[f"{prefix}.{number}.weight"], weights[f"{prefix}.{number}.bias"]) for number in (0, 1, 4)
-    )
-    return (*norm, wider[0].T, wider[1], narrower[0].T, narrower[1])

@@ -1,7 +1,8 @@
-"""The network: piecewise-linear encodings and embeddings into a ResNet-style MLP that gives one logit a row.
+"""The network: piecewise-linear encodings and embeddings into a multilayer perceptron that gives one logit a row.
 
-Missing numbers have a learned embedding of their own. LayerNorm, not batch statistics, so that a row's answer does
-not depend on its batch. It knows Torch and the encoders' shapes: neither training nor bundles.
+Missing numbers have a learned embedding of their own, and no layer looks at a batch's statistics: a row's answer does
+not depend on its batch. Why this backbone is in ``docs/adr/0008``. It knows Torch and the encoders' shapes: neither
+training nor bundles.
 """
 
 from collections.abc import Mapping
@@ -10,18 +11,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from include.training.encoding import Encoders, NumericEncoder
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The architecture's hyper-parameters. ``embedding_width`` is per numeric feature, ``category_width`` a maximum."""
+    """The architecture's hyper-parameters. ``embedding_width`` is per numeric feature, ``category_width`` a maximum.
+
+    ``layers`` counts the hidden layers after the first.
+    """
 
     width: int = 128
-    blocks: int = 2
-    dropout: float = 0.2
-    embedding_width: int = 8
+    layers: int = 2
+    dropout: float = 0.3
+    embedding_width: int = 4
     category_width: int = 12
 
     @classmethod
@@ -35,7 +40,11 @@ class NetworkConfig:
 
 
 class NumericEmbedding(nn.Module):
-    """Each number becomes ``width`` numbers: a line, plus a piecewise-linear function over its quantile bins."""
+    """Each number becomes ``width`` numbers: a line, plus a piecewise-linear function over its quantile bins.
+
+    The line runs over the middle of the training days' values only: beyond, seasons that no day has shown would move
+    it without limit.
+    """
 
     lower: Tensor
     inverse_width: Tensor
@@ -56,30 +65,15 @@ class NumericEmbedding(nn.Module):
         """``[n, features]`` with NaN for missing -> ``[n, features * width]``."""
         absent = torch.isnan(numeric).unsqueeze(-1)
         value = torch.nan_to_num(numeric).unsqueeze(-1)
-        steps = ((value - self.lower) * self.inverse_width).clamp(0.0, 1.0)
+        steps = ((value - self.lower) * self.inverse_width).clamp_(0.0, 1.0)
         # One matrix product per feature, batched over features: einsum("nfb,fbw->nfw") on CPU without its copies.
         bent = torch.bmm(steps.transpose(0, 1), self.bends).transpose(0, 1)
-        return torch.where(absent, self.missing, value * self.slope + self.bias + bent).flatten(1)
+        line = value.clamp(-LINE_END, LINE_END) * self.slope
+        return torch.where(absent, self.missing, line + self.bias + bent).flatten(1)
 
 
-class ResidualBlock(nn.Module):
-    """Normalise, widen twofold, narrow, add."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, 2 * width),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(2 * width, width),
-            nn.Dropout(dropout / 2),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[n, width]`` -> ``[n, width]``."""
-        y: Tensor = x + self.body(x)
-        return y
+#: Standard deviations on either side of the mean over which a number's line runs.
+LINE_END = 2.5
 
 
 class Network(nn.Module):
@@ -97,15 +91,26 @@ class Network(nn.Module):
             nn.init.normal_(table.weight, std=0.1)
         inputs = len(encoders.numeric) * config.embedding_width + sum(widths)
         self.stem = nn.Linear(inputs, config.width)
-        self.blocks = nn.Sequential(*(ResidualBlock(config.width, config.dropout) for _ in range(config.blocks)))
-        self.head = nn.Sequential(nn.LayerNorm(config.width), nn.ReLU(), nn.Linear(config.width, 1))
+        self.layers = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.layers))
+        self.head = nn.Linear(config.width, 1)
 
     def forward(self, numeric: Tensor, category: Tensor) -> Tensor:
         """float32 ``[n, numeric]`` and int64 ``[n, categorical]`` -> logits float32 ``[n]``."""
+        x = self._active(self.embed(numeric, category))
+        for layer in self.layers:
+            x = self._active(layer(x))
+        logits: Tensor = self.head(x).squeeze(1)
+        return logits
+
+    def embed(self, numeric: Tensor, category: Tensor) -> Tensor:
+        """The first layer's output ``[n, width]``: a sum over the features, each by itself."""
         parts = [self.numbers(numeric)]
         parts += [table(category[:, i]) for i, table in enumerate(self.categories)]
-        logits: Tensor = self.head(self.blocks(self.stem(torch.cat(parts, dim=1))))
-        return logits.squeeze(1)
+        x: Tensor = self.stem(torch.cat(parts, dim=1))
+        return x
+
+    def _active(self, x: Tensor) -> Tensor:
+        return functional.dropout(functional.relu(x), self.config.dropout, self.training)
 
 
 def _bins(encoders: tuple[NumericEncoder, ...]) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ class ProgressPrinter(Callback):
         """Say how one epoch went."""
         number = self.number.setdefault(trial.trial_id, len(self.number) + 1)
         print(
-            f"trial {number}/{self.trials} epoch {result['epoch']}/{self.epochs}: train loss "
+            f"trial {number}/{self.trials} epoch {result['epoch']:g}/{self.epochs}: train loss "
             f"{result['train_loss']:.4f}, validation log-loss {result['validation_log_loss']:.4f}, "
             f"AUC {result['validation_auc']:.4f} ({result['time_this_iter_s']:.1f} s)",
             flush=True,

@@ -87,10 +87,28 @@ class LightGbm:
             callbacks=[_stop_when_out_of_time],
         )
         self.trials = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        self.final = self.refit(train, validation)
+
+    def refit(self, train: Rows, validation: Rows, seed: int | None = None) -> Any:
+        """The best configuration trained on both spans, for as many rounds as were best on the validation days."""
+        matrix = np.vstack([self._matrix(train), self._matrix(validation)])
+        parameters = self._parameters if seed is None else {**self._parameters, "seed": seed}
+        categories = list(range(len(self.encoders.numeric), matrix.shape[1]))
+        labels = np.concatenate([train.labels, validation.labels])
+        data = lgb.Dataset(matrix, labels, categorical_feature=categories, params=parameters)
+        return lgb.train({**parameters, **self.config}, data, num_boost_round=self.booster.best_iteration)
 
     def probabilities(self, rows: Rows) -> NDArray[np.float64]:
-        """Probabilities of the rows, float64 ``[n]``."""
-        result: NDArray[np.float64] = np.asarray(self.booster.predict(self._matrix(rows)), dtype=np.float64)
+        """Probabilities of the rows, float64 ``[n]``, by the trees that were trained on both spans."""
+        return self.answers(self.final, rows)
+
+    def validated_probabilities(self, rows: Rows) -> NDArray[np.float64]:
+        """Probabilities by the trees that have not seen the validation days."""
+        return self.answers(self.booster, rows)
+
+    def answers(self, booster: Any, rows: Rows) -> NDArray[np.float64]:
+        """Probabilities by the trees of ``refit``."""
+        result: NDArray[np.float64] = np.asarray(booster.predict(self._matrix(rows)), dtype=np.float64)
         return result
 
     def to_json(self) -> dict[str, Any]:

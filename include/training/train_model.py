@@ -3,10 +3,10 @@
     python -m include.training.train_model --use-case USE_CASE --from 2013-01-01 --to 2013-01-28 \\
         --trials 8 --run-id manual-1
 
-Pins table versions, searches, calibrates, evaluates on the test days beside the rivals, writes the bundle with its
-model card, broadcasts the figures, and prints ``LAMBDA_DL_RESULT {json}`` last. Run again with the same run id and
-arguments it goes on from where it was, and a finished run only broadcasts again. It does not decide whether the
-candidate is promoted.
+Pins table versions and the champion, searches, calibrates, trains the best once more with the validation days,
+evaluates on the test days beside the rivals, writes the bundle with its model card, broadcasts the figures, and prints
+``LAMBDA_DL_RESULT {json}`` last. Run again with the same run id and arguments it goes on from where it was, and a
+finished run only broadcasts again. It does not decide whether the candidate is promoted.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from include.broadcast import Announce, announcer, rfc3339
 from include.bundle.bundle import Bundle, BundleError, Contents, Predictor, canonical, write_bundle
 from include.bundle.store import ObjectMissing, ObjectStore, S3Store
 from include.champion import load_champion, overlap
-from include.ledger import Entry, champion
+from include.ledger import champion
 from include.locations import LANDING_BUCKET, MODELS_BUCKET, Models, Topics, reference_key
 from include.settings import KafkaSettings, S3Settings, SettingError
 from include.training import messages
@@ -38,7 +38,6 @@ from include.training.calibration import fit_temperature
 from include.training.dataset import (
     Dataset,
     DatasetError,
-    Rows,
     Tables,
     closed_days,
     load_dataset,
@@ -56,13 +55,14 @@ from include.training.evaluation import (
     evaluate,
 )
 from include.training.log_lines import RESULT
-from include.training.loop import predict_logits
+from include.training.loop import PARTS, best_device, levelled, predict_logits, refit
 from include.training.model_card import Story, model_card
 from include.training.rivals import LightGbm, base_rate
-from include.training.tune import Material, SearchPlan, SearchResult, connect_ray, s3_filesystem, search
+from include.training.tune import Material, SearchPlan, SearchResult, Start, connect_ray, s3_filesystem, search
 from include.use_case import UseCase, load_use_case
 
 SELF_CHECK_ROWS = 32
+STARTS = ("fresh", "champion")
 PACKAGES = ("torch", "ray", "optuna", "numpy", "safetensors", "lightgbm", "scikit-learn", "matplotlib", "deltalake")
 
 
@@ -80,6 +80,16 @@ class Request:
     test_days: int | None
     validation_days: int | None
     time_budget_s: float | None
+    #: "fresh", or "champion": go on from the champion's weights, with its encoders and architecture.
+    start: str
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What the first attempt of a run saw and every other attempt keeps to, whatever happens in between."""
+
+    versions: Mapping[str, int]
+    champion: str | None
 
 
 @dataclass(frozen=True)
@@ -109,10 +119,9 @@ class Systems:
 
 @dataclass(frozen=True)
 class Rivals:
-    """Whom the candidate is compared with. ``head`` is the ledger's last line as the run saw it, once."""
+    """Whom the candidate is compared with; ``note`` says why there is no champion, or what favours it."""
 
     lightgbm: LightGbm
-    head: Entry | None
     champion: Bundle | None
     note: str
 
@@ -120,6 +129,15 @@ class Rivals:
     def champion_id(self) -> str:
         """The champion that was compared with; empty if none was."""
         return self.champion.model_id if self.champion else ""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The search, its best network as it was validated, and the same trained once more with the validation days."""
+
+    found: SearchResult
+    validated: Predictor
+    final: Predictor
 
 
 class Stages:
@@ -163,38 +181,47 @@ def _finished(models: ObjectStore, key: str, request: Request) -> dict[str, Any]
 
 def _train(request: Request, systems: Systems, use_case: UseCase) -> dict[str, Any]:
     stages = Stages()
-    dataset = _read(request, systems, use_case)
+    pins, dataset = _read(request, systems, use_case)
     sizes = {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)}
     stages.done("dataset", f"rows {sizes}, {len(use_case.features.features)} features, versions {dataset.versions}")
-    encoders = Encoders.fit(use_case.features, dataset.train.columns)
+    former, note = _champion(systems.models, use_case, pins)
+    continued = former if request.start == "champion" else None
+    if request.start == "champion":
+        print(f"going on from {former.model_id[:12]}" if former else f"starting afresh: {note}", flush=True)
+    encoders = continued.predictor.encoders if continued else Encoders.fit(use_case.features, dataset.train.columns)
     stages.done("encoding", f"{len(encoders.numeric)} numeric and {len(encoders.category)} categorical encoders")
-    found = _search(request, systems, dataset, encoders)
+    material = _material(dataset, encoders, continued)
+    found = _search(request, systems, material)
     stages.done("search", f"{len(found.trials)} trials, best validation AUC {found.best.validation_auc:.4f}")
-    predictor = _calibrated(found, encoders, dataset.validation)
-    stages.done("calibration", f"temperature {predictor.temperature:.3f}")
-    rivals = _rivals(request, systems, use_case, dataset, encoders, found)
-    tuned = rivals.lightgbm
-    stages.done("rivals", f"LightGBM: {tuned.trials} of {tuned.asked} trials; {rivals.note or 'a champion'}")
-    evaluation = _evaluate(predictor, rivals, dataset, use_case, request.seed)
+    trained = _finish(found, material, dataset)
+    stages.done(
+        "refit", f"{found.loop.progress.best_part / PARTS:g} epochs, temperature {trained.final.temperature:.3f}"
+    )
+    lightgbm = _lightgbm(request, dataset, encoders, found)
+    rivals = Rivals(lightgbm, former, overlap(former, dataset.split.test) if former else note)
+    stages.done("rivals", f"LightGBM: {lightgbm.trials} of {lightgbm.asked} trials; {rivals.note or 'a champion'}")
+    evaluation = _evaluate(trained, rivals, dataset, use_case, request.seed)
     stages.done(
         "evaluation", f"intervals from {evaluation.resamples} resamples of {evaluation.units} {evaluation.unit}s"
     )
-    return _write(request, systems, use_case, dataset, found, predictor, rivals, evaluation, stages)
+    lineage = _lineage(request, pins, continued, dataset, found)
+    return _write(request, systems, use_case, dataset, trained, rivals, evaluation, lineage, stages)
 
 
-def _read(request: Request, systems: Systems, use_case: UseCase) -> Dataset:
-    """The dataset at the versions that the first attempt of this run could train on, whatever happens in between.
+def _read(request: Request, systems: Systems, use_case: UseCase) -> tuple[Pins, Dataset]:
+    """The dataset at the versions that the first attempt of this run could train on, and the champion it saw.
 
     An attempt that finds too little pins nothing: once more days are closed, the same run can be tried again.
     """
-    key = Models(request.use_case).search_prefix(request.run_id) + "versions.json"
+    key = Models(request.use_case).search_prefix(request.run_id) + "pins.json"
     try:
-        versions: dict[str, int] = json.loads(systems.models.get(key))
+        pins = Pins(**json.loads(systems.models.get(key)))
     except ObjectMissing:
-        versions = pin_versions(systems.tables)
-    dataset = _read_at(versions, request, systems, use_case)
-    systems.models.put_if_absent(key, canonical(versions))
-    return dataset
+        head = champion(systems.models, request.use_case)
+        pins = Pins(pin_versions(systems.tables), head.model_id if head else None)
+    dataset = _read_at(pins.versions, request, systems, use_case)
+    systems.models.put_if_absent(key, canonical(asdict(pins)))
+    return pins, dataset
 
 
 def _read_at(versions: Mapping[str, int], request: Request, systems: Systems, use_case: UseCase) -> Dataset:
@@ -207,30 +234,47 @@ def _read_at(versions: Mapping[str, int], request: Request, systems: Systems, us
     return load_dataset(systems.tables, versions, use_case.features, split)
 
 
-def _search(request: Request, systems: Systems, dataset: Dataset, encoders: Encoders) -> SearchResult:
-    spans = {"train": dataset.train, "validation": dataset.validation}
-    encoded = {name: (encoders.encode(rows.columns), rows.labels) for name, rows in spans.items()}
-    material = Material(encoders, encoded["train"], encoded["validation"])
+def _champion(models: ObjectStore, use_case: UseCase, pins: Pins) -> tuple[Bundle | None, str]:
+    """The pinned champion's bundle, or ``None`` and why."""
+    try:
+        return load_champion(models, use_case, pins.champion)
+    except (BundleError, ObjectMissing) as error:
+        # The gate will stop at it; hours of search need not.
+        return None, f"the champion cannot be loaded: {error}"
+
+
+def _material(dataset: Dataset, encoders: Encoders, continued: Bundle | None) -> Material:
+    spans = (dataset.train, dataset.validation)
+    train, validation = ((encoders.encode(rows.columns), rows.labels) for rows in spans)
+    if continued is None:
+        return Material(encoders, train, validation)
+    network = continued.predictor.network
+    return Material(encoders, train, validation, Start(network.config, network.state_dict()))
+
+
+def _search(request: Request, systems: Systems, material: Material) -> SearchResult:
     plan = SearchPlan(request.trials, request.epochs, request.seed, request.time_budget_s)
     storage = f"{systems.storage}/{Models(request.use_case).search_prefix(request.run_id)}"
     connect_ray()
     return search(material, plan, storage.rstrip("/"), systems.filesystem)
 
 
-def _calibrated(found: SearchResult, encoders: Encoders, validation: Rows) -> Predictor:
-    network = found.loop.best_network()
-    temperature = fit_temperature(validation.labels, predict_logits(network, found.loop.validation))
-    return Predictor(network, encoders, temperature)
+def _finish(found: SearchResult, material: Material, dataset: Dataset) -> Trained:
+    """Learn the temperature on the validation days while they are unseen, then train once more with them."""
+    best = levelled(found.loop.best_network(), found.loop.train)
+    validation = dataset.validation
+    temperature = fit_temperature(validation.labels, predict_logits(best, found.loop.validation), validation.days)
+    final = refit(found.loop, material.encoders, material.all_tensors(best_device()), material.start_weights)
+    encoders = material.encoders
+    return Trained(found, Predictor(best, encoders, temperature), Predictor(final.cpu(), encoders, temperature))
 
 
-def _rivals(
-    request: Request, systems: Systems, use_case: UseCase, dataset: Dataset, encoders: Encoders, found: SearchResult
-) -> Rivals:
+def _lightgbm(request: Request, dataset: Dataset, encoders: Encoders, found: SearchResult) -> LightGbm:
     cores = os.cpu_count() or 1
     # What the trials took stays known when a run goes on after its search: so does LightGBM's share of time.
     seconds = sum(trial.seconds for trial in found.trials) / min(cores, len(found.trials))
     # Half the cores: OpenMP threads that share cores with other servers spin more than they compute.
-    lightgbm = LightGbm(
+    return LightGbm(
         encoders,
         dataset.train,
         dataset.validation,
@@ -239,23 +283,24 @@ def _rivals(
         trials=request.trials,
         time_limit_s=seconds,
     )
-    head = champion(systems.models, request.use_case)
-    try:
-        bundle, note = load_champion(systems.models, use_case, head)
-    except (BundleError, ObjectMissing) as error:
-        # The gate will stop at it; hours of search need not.
-        bundle, note = None, f"the champion cannot be loaded: {error}"
-    return Rivals(lightgbm, head, bundle, overlap(bundle, dataset.split.test) if bundle else note)
 
 
-def _evaluate(predictor: Predictor, rivals: Rivals, dataset: Dataset, use_case: UseCase, seed: int) -> Evaluation:
-    roles: dict[str, Probabilities] = {CANDIDATE: lambda rows: predictor.probabilities(rows.columns)}
-    if rivals.champion:
+def _evaluate(trained: Trained, rivals: Rivals, dataset: Dataset, use_case: UseCase, seed: int) -> Evaluation:
+    """Each split by models that have not seen it: the last training, and LightGBM's, saw the validation days."""
+
+    def roles(predictor: Predictor, boosted: Probabilities) -> dict[str, Probabilities]:
         former = rivals.champion
-        roles[CHAMPION] = lambda rows: former.probabilities(rows.columns)
-    roles[BASE_RATE] = lambda rows: base_rate(dataset.train, rows)
-    roles[LIGHTGBM] = rivals.lightgbm.probabilities
-    evaluation = evaluate(roles, dataset, use_case.slices, seed)
+        champions = {CHAMPION: lambda rows: former.probabilities(rows.columns)} if former else {}
+        return {
+            CANDIDATE: lambda rows: predictor.probabilities(rows.columns),
+            **champions,
+            BASE_RATE: lambda rows: base_rate(dataset.train, rows),
+            LIGHTGBM: boosted,
+        }
+
+    validation = roles(trained.validated, rivals.lightgbm.validated_probabilities)
+    test = roles(trained.final, rivals.lightgbm.probabilities)
+    evaluation = evaluate(validation, test, dataset, use_case.slices, seed)
     print("\n".join(evaluation.lines()), flush=True)
     return evaluation
 
@@ -265,13 +310,13 @@ def _write(
     systems: Systems,
     use_case: UseCase,
     dataset: Dataset,
-    found: SearchResult,
-    predictor: Predictor,
+    trained: Trained,
     rivals: Rivals,
     evaluation: Evaluation,
+    lineage: Mapping[str, Any],
     stages: Stages,
 ) -> dict[str, Any]:
-    lineage = _lineage(request, rivals.head, dataset, found)
+    found, predictor = trained.found, trained.final
     story = Story(
         use_case=use_case,
         dataset=dataset,
@@ -313,7 +358,9 @@ def _references(landing: ObjectStore, use_case: UseCase) -> dict[str, bytes]:
     return {name: gzip.decompress(landing.get(reference_key(use_case.name, name))) for name in names}
 
 
-def _lineage(request: Request, head: Entry | None, dataset: Dataset, found: SearchResult) -> dict[str, Any]:
+def _lineage(
+    request: Request, pins: Pins, continued: Bundle | None, dataset: Dataset, found: SearchResult
+) -> dict[str, Any]:
     return {
         "run_id": request.run_id,
         "request": asdict(request),
@@ -323,7 +370,9 @@ def _lineage(request: Request, head: Entry | None, dataset: Dataset, found: Sear
         "config": dict(found.best.config),
         "trial_id": found.best.trial_id,
         "seed": request.seed,
-        "parent": head.model_id if head else None,
+        "epochs": found.loop.progress.best_part / PARTS,
+        "parent": pins.champion,
+        "continued_from": continued.model_id if continued else None,
         "code_version": code_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "python": sys.version.split()[0],
@@ -366,11 +415,14 @@ def parse(arguments: Sequence[str]) -> Request:
     parser.add_argument("--to", dest="to_day", required=True, type=_day, help="last day, YYYY-MM-DD")
     parser.add_argument("--run-id", required=True, help="identity of the run; the same again goes on from where it was")
     parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=12, help="most epochs of a trial")
+    parser.add_argument("--epochs", type=int, default=8, help="most epochs of a trial")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--test-days", type=int, help="default: the last fifth of the closed days")
     parser.add_argument("--validation-days", type=int, help="default: the seventh before the test days")
     parser.add_argument("--time-budget-s", type=float, help="stop the search after so many seconds")
+    parser.add_argument(
+        "--start", choices=STARTS, default="fresh", help="afresh, or from the champion's weights (if there is one)"
+    )
     request = Request(**vars(parser.parse_args(arguments)))
     if request.from_day > request.to_day:
         parser.error(f"--from {request.from_day} is after --to {request.to_day}")

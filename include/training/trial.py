@@ -12,7 +12,7 @@ class TrialSummary:
     trial_id: str
     status: str
     config: Mapping[str, Any]
-    epochs: int
+    epochs: float
     validation_auc: float | None
     validation_log_loss: float | None
     seconds: float

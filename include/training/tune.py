@@ -10,10 +10,11 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.fs
 import ray
 import torch
@@ -23,28 +24,41 @@ from ray.tune.search.optuna import OptunaSearch
 
 from include.settings import S3Settings
 from include.training.encoding import Encoded, Encoders
-from include.training.loop import Loop, LoopConfig, Tensors, best_device, build
+from include.training.loop import PARTS, Loop, LoopConfig, Tensors, best_device, build
 from include.training.network import NetworkConfig
 from include.training.progress import ProgressPrinter
 from include.training.trial import TrialSummary
 
 METRIC = "best_log_loss"
-GRACE_EPOCHS = 3
-REDUCTION = 3
-CHECKPOINT_EVERY = 5
+#: A trial may be given up after this many parts of epochs, and again whenever it has had ``REDUCTION`` times as many:
+#: only the best of every ``REDUCTION`` trials goes on.
+GRACE_PARTS = 1
+REDUCTION = 4
+CHECKPOINT_EVERY = 4
 #: Trials that share one GPU: small networks leave most of it idle.
 TRIALS_PER_GPU = 4
 EXPERIMENT = "tune"
 #: The first trial, so that no search ends below it.
 DEFAULT = {
-    "width": 96,
-    "blocks": 2,
+    "width": 128,
+    "layers": 2,
     "dropout": 0.3,
-    "embedding_width": 8,
-    "learning_rate": 1e-3,
-    "weight_decay": 0.05,
-    "batch_size": 256,
+    "embedding_width": 4,
+    "learning_rate": 6e-3,
+    "weight_decay": 1.0,
+    "numeric_dropout": 0.1,
+    "batch_size": 512,
 }
+#: The first trial when a run goes on from a champion's weights: small steps, since what is known is to be kept.
+CONTINUED = {"dropout": 0.3, "learning_rate": 1e-3, "weight_decay": 1.0, "numeric_dropout": 0.1, "batch_size": 512}
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to go on from: its architecture and weights. The encoders must be those that it was trained with."""
+
+    network: NetworkConfig
+    weights: Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,10 +68,30 @@ class Material:
     encoders: Encoders
     train: tuple[Encoded, Any]
     validation: tuple[Encoded, Any]
+    start: Start | None = None
 
     def tensors(self, device: torch.device) -> tuple[Tensors, Tensors]:
         """Train and validation rows on the device."""
         return Tensors.of(*self.train, device), Tensors.of(*self.validation, device)
+
+    def all_tensors(self, device: torch.device) -> Tensors:
+        """The rows of both spans together on the device, in their order."""
+        (early, early_labels), (late, late_labels) = self.train, self.validation
+        rows = Encoded(np.concatenate([early.numeric, late.numeric]), np.concatenate([early.category, late.category]))
+        return Tensors.of(rows, np.concatenate([early_labels, late_labels]), device)
+
+    @property
+    def start_weights(self) -> Mapping[str, torch.Tensor] | None:
+        """The weights to go on from, if any."""
+        return self.start.weights if self.start else None
+
+    def begin(self, config: Mapping[str, Any], plan: "SearchPlan", train: Tensors, validation: Tensors) -> Loop:
+        """A loop before its first step, for one flat configuration of the search space."""
+        loop = LoopConfig.from_mapping({**config, "epochs": plan.epochs, "seed": plan.seed})
+        if self.start is None:
+            return build(self.encoders, NetworkConfig.from_mapping(config), loop, train, validation)
+        network = replace(self.start.network, dropout=config["dropout"])
+        return build(self.encoders, network, loop, train, validation, self.start_weights)
 
 
 @dataclass(frozen=True)
@@ -87,22 +121,22 @@ class SearchFailed(RuntimeError):
 class TuneTrial(tune.Trainable):
     """One configuration at a time in a process that lives for many."""
 
-    def setup(self, config: dict[str, Any], material: Material | None = None, epochs: int = 1, seed: int = 0) -> None:
+    def setup(self, config: dict[str, Any], material: Material | None = None, plan: SearchPlan | None = None) -> None:
         """Put the rows on the device once, then begin the first configuration."""
-        assert material is not None
+        assert material is not None and plan is not None
         torch.set_num_threads(1)
-        self.encoders, self.epochs, self.seed = material.encoders, epochs, seed
+        self.material, self.plan = material, plan
         self.train_rows, self.validation_rows = material.tensors(best_device())
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another configuration in the same process."""
-        self.loop = begin(self.encoders, new_config, self.epochs, self.seed, self.train_rows, self.validation_rows)
+        self.loop = self.material.begin(new_config, self.plan, self.train_rows, self.validation_rows)
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch."""
-        result = self.loop.run_epoch()
+        """One part of an epoch."""
+        result = self.loop.run_part()
         progress = self.loop.progress
         return {
             **asdict(result),
@@ -121,24 +155,22 @@ class TuneTrial(tune.Trainable):
         self.loop.restore(Path(checkpoint))
 
 
-def begin(
-    encoders: Encoders, config: Mapping[str, Any], epochs: int, seed: int, train: Tensors, validation: Tensors
-) -> Loop:
-    """A loop at its first epoch for one flat configuration of the search space."""
-    loop = LoopConfig.from_mapping({**config, "epochs": epochs, "seed": seed})
-    return build(encoders, NetworkConfig.from_mapping(config), loop, train, validation)
-
-
-def search_space() -> dict[str, Any]:
-    """What the search varies."""
+def search_space(start: Start | None = None) -> dict[str, Any]:
+    """What the search varies; the architecture is given when there is a network to go on from."""
+    training = {
+        "dropout": tune.uniform(0.1, 0.4),
+        "learning_rate": tune.loguniform(3e-4, 3e-3) if start else tune.loguniform(3e-3, 1e-2),
+        "weight_decay": tune.loguniform(0.3, 2.0),
+        "numeric_dropout": tune.uniform(0.0, 0.2),
+        "batch_size": tune.choice([512]),
+    }
+    if start:
+        return training
     return {
-        "width": tune.choice([64, 96, 128]),
-        "blocks": tune.choice([1, 2]),
-        "dropout": tune.uniform(0.2, 0.5),
+        "width": tune.choice([96, 128]),
+        "layers": tune.choice([1, 2, 3]),
         "embedding_width": tune.choice([4, 8]),
-        "learning_rate": tune.loguniform(4e-4, 2e-3),
-        "weight_decay": tune.loguniform(1e-2, 0.3),
-        "batch_size": tune.choice([256, 512]),
+        **training,
     }
 
 
@@ -200,13 +232,17 @@ def search(
     if tune.Tuner.can_restore(path, storage_filesystem=filesystem):
         print(f"the search under {path} exists: going on with it", flush=True)
         tuner = tune.Tuner.restore(
-            path, trainable, resume_errored=True, param_space=search_space(), storage_filesystem=filesystem
+            path,
+            trainable,
+            resume_errored=True,
+            param_space=search_space(material.start),
+            storage_filesystem=filesystem,
         )
     else:
         tuner = tune.Tuner(
             trainable,
-            param_space=search_space(),
-            tune_config=_tune_config(plan),
+            param_space=search_space(material.start),
+            tune_config=_tune_config(plan, CONTINUED if material.start else DEFAULT),
             run_config=_run_config(plan, storage, filesystem),
         )
     return _collect(tuner.fit(), material, plan)
@@ -219,19 +255,17 @@ def cluster_has(resource: str) -> int:
 
 def _trainable(material: Material, plan: SearchPlan) -> Any:
     resources = {"cpu": 1.0, "gpu": 1.0 / TRIALS_PER_GPU} if cluster_has("GPU") else {"cpu": 1.0}
-    parametrised = tune.with_parameters(TuneTrial, material=material, epochs=plan.epochs, seed=plan.seed)
+    parametrised = tune.with_parameters(TuneTrial, material=material, plan=plan)
     return tune.with_resources(parametrised, resources)
 
 
-def _tune_config(plan: SearchPlan) -> tune.TuneConfig:
+def _tune_config(plan: SearchPlan, first: Mapping[str, Any]) -> tune.TuneConfig:
     return tune.TuneConfig(
         metric=METRIC,
         mode="min",
         num_samples=plan.trials,
-        search_alg=OptunaSearch(seed=plan.seed, points_to_evaluate=[DEFAULT]),
-        scheduler=ASHAScheduler(
-            max_t=plan.epochs, grace_period=min(GRACE_EPOCHS, plan.epochs), reduction_factor=REDUCTION
-        ),
+        search_alg=OptunaSearch(seed=plan.seed, points_to_evaluate=[dict(first)]),
+        scheduler=ASHAScheduler(max_t=PARTS * plan.epochs, grace_period=GRACE_PARTS, reduction_factor=REDUCTION),
         max_concurrent_trials=min(plan.max_concurrent or cluster_has("CPU"), plan.trials),
         time_budget_s=plan.time_budget_s,
         reuse_actors=True,
@@ -258,7 +292,7 @@ def _collect(grid: tune.ResultGrid, material: Material, plan: SearchPlan) -> Sea
     if not usable:
         raise SearchFailed(f"none of {len(trials)} trials finished: {grid.errors[:1]}")
     best = min(usable, key=lambda i: (trials[i].validation_log_loss, trials[i].trial_id))
-    loop = begin(material.encoders, trials[best].config, plan.epochs, plan.seed, *material.tensors(torch.device("cpu")))
+    loop = material.begin(trials[best].config, plan, *material.tensors(torch.device("cpu")))
     checkpoint = grid[best].checkpoint
     assert checkpoint is not None
     with checkpoint.as_directory() as folder:
@@ -273,7 +307,7 @@ def _summary(index: int, result: Any) -> TrialSummary:
         trial_id=str(metrics.get("trial_id") or f"trial-{index}"),
         status="failed" if result.error else finished,
         config=json.loads(json.dumps(result.config or {})),
-        epochs=int(metrics.get("epoch", 0)),
+        epochs=float(metrics.get("epoch", 0)),
         validation_auc=metrics.get("best_auc"),
         validation_log_loss=metrics.get(METRIC),
         seconds=float(metrics.get("time_total_s", 0.0)),

@@ -35,7 +35,7 @@ DATA = rows(day_count=1, per_day=400)
 def contents() -> Contents:
     torch.manual_seed(3)
     encoders = Encoders.fit(FEATURES, DATA.columns, bins=8)
-    network = Network(encoders, NetworkConfig(width=16, blocks=1, embedding_width=2)).eval()
+    network = Network(encoders, NetworkConfig(width=16, layers=1, embedding_width=2)).eval()
     predictor = Predictor(network, encoders, temperature=1.3)
     check = {name: values[:20] for name, values in DATA.columns.items()}
     card = {"model_card.md": b"# Shops\n", "reliability.png": b"\x89PNG"}

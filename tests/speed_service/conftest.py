@@ -76,7 +76,7 @@ def make_bundle(store: DirectoryStore, use_case: UseCase, seed: int) -> str:
     torch.manual_seed(seed)
     rows = random_rows(use_case, 200, seed)
     encoders = Encoders.fit(use_case.features, rows, bins=4, minimum_count=1)
-    network = Network(encoders, NetworkConfig(width=16, blocks=1, embedding_width=4, category_width=4)).eval()
+    network = Network(encoders, NetworkConfig(width=16, layers=1, embedding_width=4, category_width=4)).eval()
     contents = Contents(
         features=use_case.features,
         predictor=Predictor(network, encoders, 1.0),

@@ -48,7 +48,7 @@ ROLES: dict[str, Probabilities] = {"candidate": truth, "base_rate": constant, "l
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    return evaluate(ROLES, DATASET, ("colour",), seed=0)
+    return evaluate(ROLES, ROLES, DATASET, ("colour",), seed=0)
 
 
 def test_figures_are_those_of_the_metrics(evaluation: Evaluation) -> None:
@@ -74,7 +74,8 @@ def test_the_json_has_figures_intervals_and_the_lead(evaluation: Evaluation) -> 
 
 
 def test_the_lead_is_paired(evaluation: Evaluation) -> None:
-    same = evaluate({"candidate": truth, "lightgbm": truth}, DATASET, (), seed=0).differences["lightgbm"]["auc"]
+    equal = {"candidate": truth, "lightgbm": truth}
+    same = evaluate(equal, equal, DATASET, (), seed=0).differences["lightgbm"]["auc"]
     assert (same.value, same.interval.low, same.interval.high) == (0.0, 0.0, 0.0)
 
 

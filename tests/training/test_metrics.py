@@ -5,7 +5,6 @@ import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from include.training.calibration import fit_temperature
 from include.training.metrics import calibration_error, quality
 
 RANDOM = np.random.default_rng(0)
@@ -31,8 +30,3 @@ def test_calibration_error_of_a_case_done_by_hand() -> None:
 def test_one_class_has_no_area_under_the_curve() -> None:
     with pytest.raises(ValueError, match="both classes"):
         quality(np.ones(5, dtype=np.float32), np.full(5, 0.5))
-
-
-def test_the_temperature_undoes_overconfidence() -> None:
-    logits = np.log(PROBABILITIES / (1 - PROBABILITIES))
-    assert fit_temperature(LABELS, 2.0 * logits) == pytest.approx(2.0, rel=0.15)

@@ -49,7 +49,7 @@ def story() -> Story:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     encoders = Encoders.fit(FEATURES, DATASET.train.columns, bins=8)
-    network = Network(encoders, NetworkConfig(width=16, blocks=1, embedding_width=2)).eval()
+    network = Network(encoders, NetworkConfig(width=16, layers=1, embedding_width=2)).eval()
     case = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, comment="Will a shop sell?"))
     predictor = Predictor(network, encoders, 1.25)
     return Story(case, DATASET, (BEST, OTHER), BEST, predictor, TUNED, "abc", "it has seen a day", LINEAGE)
@@ -62,7 +62,7 @@ def evaluation(told: Story, slices: tuple[str, ...] = ("colour",)) -> Evaluation
         "base_rate": lambda given: np.full(len(given), 0.4),
         "lightgbm": bent,
     }
-    return evaluate(roles, DATASET, slices, seed=0)
+    return evaluate(roles, roles, DATASET, slices, seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,9 @@ def test_the_search_takes_the_best_on_the_validation_days() -> None:
     assert searched.config != DEFAULT
     assert searched.validation_log_loss < first.validation_log_loss
     said = searched.to_json()
-    assert said["validation_log_loss"] == pytest.approx(log_loss(VALIDATION.labels, searched.probabilities(VALIDATION)))
+    unseen = searched.validated_probabilities(VALIDATION)
+    assert said["validation_log_loss"] == pytest.approx(log_loss(VALIDATION.labels, unseen))
+    assert not np.array_equal(searched.probabilities(VALIDATION), unseen)
     assert (said["trials"], said["trials_asked"], set(said["config"])) == (8, 8, set(DEFAULT))
 
 

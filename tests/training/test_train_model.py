@@ -94,6 +94,20 @@ def assert_a_later_run_is_compared_with_the_champion(
         ("test", model_id),
     ]
 
+    assert_a_run_goes_on_from_the_champion(systems, model_id)
+
+
+def assert_a_run_goes_on_from_the_champion(systems: Systems, model_id: str) -> None:
+    """The champion's encoders and architecture, other weights; the lineage names it."""
+    continued = [{RUN_ID: "continued"}.get(argument, argument) for argument in ARGUMENTS]
+    result = train(parse([*continued, "--start", "champion"]), systems, SHOPS)
+    former, later = (load_bundle(systems.models, "shops", one, FEATURES) for one in (model_id, result["model_id"]))
+    assert later.lineage["continued_from"] == later.lineage["parent"] == model_id
+    assert former.lineage["continued_from"] is None
+    assert later.predictor.encoders.to_json() == former.predictor.encoders.to_json()
+    assert later.predictor.network.config.width == former.predictor.network.config.width
+    assert {"width", "layers"}.isdisjoint(later.lineage["config"])
+
 
 def test_a_window_that_ends_before_it_begins_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -1,19 +1,28 @@
 """A small search with real Ray Tune: its log tells the sensor how it stands, and it goes on where it was."""
 
+import contextlib
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, ClassVar
 
+import psutil
 import pytest
 import ray
 import torch
 
 from include.training.encoding import Encoders
 from include.training.log_lines import PROGRESS
-from include.training.progress import progress
+from include.training.progress import ProgressPrinter, progress
 from include.training.tune import Material, SearchPlan, connect_ray, search
+from local_stack.layout import REPO_ROOT
 from tests.training.synthetic import FEATURES, days, rows
 
 PLAN = SearchPlan(trials=3, epochs=3, seed=5, max_concurrent=1)
@@ -63,3 +72,72 @@ def test_a_search_finds_the_signal_and_goes_on_where_it_was(
     again = search(material(), replace(PLAN), str(tmp_path), None)
     assert again.trials == found.trials
     assert again.loop.progress == found.loop.progress
+
+
+class Killer(ProgressPrinter):
+    """Kills the trial's process when so many parts have been reported, once."""
+
+    after = 0
+    killed: ClassVar[list[int]] = []
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """Count parts, then kill."""
+        super().on_trial_result(iteration, trials, trial, result)
+        if result["part"] == self.after and not self.killed:
+            self.killed.append(result["pid"])
+            os.kill(result["pid"], signal.SIGKILL)
+
+
+@pytest.mark.integration
+def test_a_killed_trial_ends_like_an_undisturbed_one(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    plan = SearchPlan(trials=1, epochs=4, seed=3, max_concurrent=1)
+    undisturbed = search(material(), plan, str(tmp_path / "undisturbed"), None)
+    # Anywhere: before the first checkpoint it starts again, after it goes on from there.
+    monkeypatch.setattr(Killer, "after", random.randint(1, 2 * plan.epochs - 1))
+    monkeypatch.setattr(Killer, "killed", [])
+    monkeypatch.setattr("include.training.tune.ProgressPrinter", Killer)
+    killed = search(material(), plan, str(tmp_path / "killed"), None)
+    assert len(Killer.killed) == 1, f"never got to part {Killer.after}"
+    one, other = undisturbed.best, killed.best
+    assert (one.validation_auc, one.validation_log_loss) == (other.validation_auc, other.validation_log_loss)
+    assert undisturbed.loop.progress == killed.loop.progress, f"killed after part {Killer.after}"
+    for name, weights in undisturbed.loop.best_network().state_dict().items():
+        assert torch.equal(weights, killed.loop.best_network().state_dict()[name]), name
+
+
+SEARCH = """
+import sys
+from tests.training.test_tune import PLAN, material
+from include.training.tune import connect_ray, search
+connect_ray()
+search(material(), PLAN, sys.argv[1], None)
+"""
+
+
+def trials_done(line: str) -> int:
+    """How many trials a line of the log says are done."""
+    return int(json.loads(line.removeprefix(PROGRESS))["done"]) if line.startswith(PROGRESS) else 0
+
+
+@pytest.mark.integration
+def test_a_killed_search_keeps_its_finished_trials(
+    local_ray: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-c", SEARCH, str(tmp_path)]
+    first = subprocess.Popen(command, cwd=REPO_ROOT, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert any(trials_done(line) >= 1 for line in first.stdout), "the search ended before a trial was done"
+    # The cluster of its own dies with it, as with its machine.
+    for process in [*psutil.Process(first.pid).children(recursive=True), psutil.Process(first.pid)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    first.wait()
+    capfd.readouterr()
+    found = search(material(), PLAN, str(tmp_path), None)
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith(PROGRESS)]
+    assert trials_done(lines[0]) >= 1, "a finished trial was lost"
+    assert len({trial.trial_id for trial in found.trials}) == PLAN.trials
+    assert all(trial.validation_log_loss is not None for trial in found.trials)

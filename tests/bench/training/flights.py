@@ -52,11 +52,10 @@ def make_tables(use_case: UseCase, place: Path) -> None:
     features = features_of(use_case, kept, days)
     labels = labels_of(kept)
     labels = labels.merge(features.select(["subject_id", "ds"]).to_pandas(), on="subject_id")
-    options = {"mode": "overwrite", "schema_mode": "overwrite"}
-    write_deltalake(str(place / "features"), features, partition_by=["ds"], **options)
-    write_deltalake(str(place / "labels"), pa.Table.from_pandas(labels, preserve_index=False), **options)
+    write_deltalake(str(place / "features"), features, partition_by=["ds"], mode="overwrite")
+    write_deltalake(str(place / "labels"), pa.Table.from_pandas(labels, preserve_index=False), mode="overwrite")
     book = {"stage": ["labels"] * len(days), "closed": [True] * len(days), "ds": days}
-    write_deltalake(str(place / "book"), pa.table(book), **options)
+    write_deltalake(str(place / "book"), pa.table(book), mode="overwrite")
 
 
 def within_contract(facts: pd.DataFrame, contract: Contract) -> pd.DataFrame:
