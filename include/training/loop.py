@@ -40,7 +40,7 @@ class LoopConfig:
     #: Epochs without a better validation log-loss after which training ends.
     patience: int = 2
     #: Memory, per step, of the running average of weights that is validated and kept; it damps the noise of steps.
-    averaging: float = 0.99
+    averaging: float = 0.998
     #: Share of numbers shown as missing while training, so that no feature is leaned on alone.
     numeric_dropout: float = 0.1
     #: Share of categories shown as "rare" while training, so that unseen ones have a trained embedding.

@@ -1,8 +1,8 @@
 """The network: piecewise-linear encodings and embeddings into a multilayer perceptron that gives one logit a row.
 
 Missing numbers have a learned embedding of their own, and no layer looks at a batch's statistics: a row's answer does
-not depend on its batch. Why this backbone is in ``docs/adr/0008``. It knows Torch and the encoders' shapes: neither
-training nor bundles.
+not depend on its batch. Why this backbone: ``docs/adr/0008-a-plain-perceptron.md``. It knows Torch and the encoders'
+shapes: neither training nor bundles.
 """
 
 from collections.abc import Mapping

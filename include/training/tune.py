@@ -158,18 +158,18 @@ class TuneTrial(tune.Trainable):
 def search_space(start: Start | None = None) -> dict[str, Any]:
     """What the search varies; the architecture is given when there is a network to go on from."""
     training = {
-        "dropout": tune.uniform(0.1, 0.4),
-        "learning_rate": tune.loguniform(3e-4, 3e-3) if start else tune.loguniform(3e-3, 1e-2),
-        "weight_decay": tune.loguniform(0.3, 2.0),
-        "numeric_dropout": tune.uniform(0.0, 0.2),
+        "dropout": tune.uniform(0.2, 0.4),
+        "learning_rate": tune.loguniform(3e-4, 3e-3) if start else tune.loguniform(4e-3, 8e-3),
+        "weight_decay": tune.loguniform(0.6, 1.6),
+        "numeric_dropout": tune.uniform(0.05, 0.15),
         "batch_size": tune.choice([512]),
     }
     if start:
         return training
     return {
-        "width": tune.choice([96, 128]),
+        "width": tune.choice([96, 128, 192]),
         "layers": tune.choice([1, 2, 3]),
-        "embedding_width": tune.choice([4, 8]),
+        "embedding_width": tune.choice([4, 6]),
         **training,
     }
 

@@ -94,6 +94,7 @@ def assert_a_later_run_is_compared_with_the_champion(
         ("test", model_id),
     ]
 
+    ray.shutdown()
     assert_a_run_goes_on_from_the_champion(systems, model_id)
 
 

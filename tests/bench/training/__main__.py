@@ -1,9 +1,10 @@
 """The network against its rivals on a year of real flights: ``make bench-training``.
 
-    python -m tests.bench.training [--only quality,rivals,search,nightly,nights,backbones] [--trials 16] [--seeds 5]
+    python -m tests.bench.training [--only PART,PART] [--trials 8] [--seeds 5]
 
-Prints Markdown tables. ``backbones`` runs only when it is named: it takes half an hour. The year's tables are made once
-under ``.local/bench-training``.
+Prints Markdown tables. Parts: quality, rivals, search, nightly, nights, features, precision, and ``backbones``, which
+runs only when it is named: it takes a quarter of an hour. The year's tables are made once under
+``.local/bench-training``.
 """
 
 import argparse
@@ -17,18 +18,23 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
+import ray
 import torch
 
 from include.training.dataset import Dataset
 from include.training.tune import Material, SearchPlan, connect_ray
 from local_stack.layout import REPO_ROOT
-from tests.bench.training import backbones, nightly, nights, quality, searching
+from tests.bench.training import backbones, features, nightly, nights, precision, quality, searching
 from tests.bench.training.material import TEST_FROM, VALIDATE_FROM, Year, write_for_rivals
 from tests.bench.training.rivals import rivals_python, run_rival, seconds_to
 
 FOLDER = REPO_ROOT / ".local" / "bench-training"
 METHODS = ("realmlp-td-no-smoothing", "tabm-d")
-DEFAULT_PARTS = ("quality", "rivals", "search", "nightly", "nights")
+DEFAULT_PARTS = ("quality", "rivals", "search", "nightly", "nights", "features", "precision")
+
+
+#: The parts that search on a Ray which they find running; the nightly run starts its own.
+SEARCHING = ("quality", "rivals", "search")
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,14 @@ class Bench:
         nights.plot(found, self.folder / "nights.png")
         return [*nights.report(found), f"plot: {self.folder / 'nights.png'}"]
 
+    def features(self) -> list[str]:
+        """What each kind of feature is worth."""
+        return features.report(features.steps(self.year.use_case, self.dataset, os.cpu_count() or 1))
+
+    def precision(self) -> list[str]:
+        """Whether bfloat16 and the compiler pay."""
+        return precision.report(precision.timings(self.material))
+
     def backbones(self) -> list[str]:
         """Which backbone is worth its cost."""
         return backbones.report(backbones.compare(self.folder / "year", self.options.epochs))
@@ -123,11 +137,16 @@ class Bench:
             "search": self.search,
             "nightly": self.nightly,
             "nights": self.nights,
+            "features": self.features,
+            "precision": self.precision,
             "backbones": self.backbones,
         }
         for name in self.options.only:
             load = os.getloadavg()[0]
+            if name in SEARCHING:
+                connect_ray()
             lines = parts[name]()
+            ray.shutdown()
             print(f"\n## {name} (load before: {load:.1f})\n" + "\n".join(lines) + "\n", flush=True)
 
 
@@ -135,7 +154,7 @@ def parse(arguments: Sequence[str]) -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="bench-training", description="The network against its rivals.")
     parser.add_argument("--only", type=lambda text: text.split(","), default=DEFAULT_PARTS)
-    parser.add_argument("--trials", type=int, default=16, help="of every search")
+    parser.add_argument("--trials", type=int, default=8, help="of every search")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--factor", type=float, default=5.0, help="rivals may take so many times as long as we do")
@@ -148,7 +167,6 @@ def main() -> None:
     shutil.rmtree(FOLDER / "searches", ignore_errors=True)
     torch.set_num_threads(os.cpu_count() or 1)
     print(f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}, torch {torch.__version__}")
-    connect_ray()
     Bench(options, FOLDER).run()
 
 

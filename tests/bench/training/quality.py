@@ -1,8 +1,8 @@
 """Our network beside a LightGBM that was tuned with as many trials, on the published split, over several seeds.
 
-Train January to September, test October to December 2013. September validates: the searches, and how long to train;
-then both train once more on all nine months, each seed by itself. One network answers, no mean of several. It knows
-the search and the rivals: not clocks of other libraries.
+Train January to September, test October to December 2013. August and September validate: the searches, and how long to
+train; then both train once more on all nine months, each seed by itself. One network answers, no mean of several. It
+knows the search and the rivals: not clocks of other libraries.
 """
 
 import time
@@ -109,7 +109,7 @@ def row(name: str, figures: Sequence[float], seed: Seed | None) -> str:
 
 
 def one_training(tuned: Tuned, dataset: Dataset, material: Material) -> tuple[float, Quality]:
-    """Seconds of one training as the rivals do theirs (September alone validates), and its figures on the test days."""
+    """Seconds of one training without the validation days, as the rivals do theirs, and its figures on the test."""
     cpu = torch.device("cpu")
     started = time.perf_counter()
     train, validation = material.tensors(cpu)
