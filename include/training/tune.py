@@ -35,6 +35,8 @@ METRIC = "best_log_loss"
 GRACE_PARTS = 1
 REDUCTION = 4
 CHECKPOINT_EVERY = 4
+#: The search's saved state is a moment old and may name the checkpoint before the newest: it must still be there.
+CHECKPOINTS_KEPT = 2
 #: Trials that share one GPU: small networks leave most of it idle.
 TRIALS_PER_GPU = 4
 EXPERIMENT = "tune"
@@ -178,6 +180,8 @@ def quiet() -> None:
     """Less of Ray's own noise in the job's log; must run before ``ray.init``."""
     for name, value in {
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        # Every second at most: a search that is killed goes on from what was saved, and a trial takes seconds.
+        "TUNE_GLOBAL_CHECKPOINT_S": "1",
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -281,7 +285,7 @@ def _run_config(plan: SearchPlan, storage: str, filesystem: pyarrow.fs.FileSyste
         callbacks=[ProgressPrinter(plan.trials, plan.epochs)],
         failure_config=tune.FailureConfig(max_failures=1),
         checkpoint_config=tune.CheckpointConfig(
-            num_to_keep=1, checkpoint_frequency=CHECKPOINT_EVERY, checkpoint_at_end=True
+            num_to_keep=CHECKPOINTS_KEPT, checkpoint_frequency=CHECKPOINT_EVERY, checkpoint_at_end=True
         ),
     )
 
