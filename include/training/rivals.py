@@ -68,14 +68,7 @@ class LightGbm:
         self.validation_log_loss = np.inf
         self.booster: Any = None
         self._parameters = {**FIXED, "seed": seed, "num_threads": threads}
-        numeric = len(encoders.numeric)
-        training = lgb.Dataset(
-            self._matrix(train),
-            train.labels,
-            categorical_feature=list(range(numeric, numeric + len(encoders.category))),
-            params=self._parameters,
-            free_raw_data=False,
-        )
+        training = self._dataset(self._matrix(train), train.labels, self._parameters)
         checking = training.create_valid(self._matrix(validation), validation.labels)
         deadline = None if time_limit_s is None else time.monotonic() + time_limit_s
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -93,9 +86,7 @@ class LightGbm:
         """The best configuration trained on both spans, for as many rounds as were best on the validation days."""
         matrix = np.vstack([self._matrix(train), self._matrix(validation)])
         parameters = self._parameters if seed is None else {**self._parameters, "seed": seed}
-        categories = list(range(len(self.encoders.numeric), matrix.shape[1]))
-        labels = np.concatenate([train.labels, validation.labels])
-        data = lgb.Dataset(matrix, labels, categorical_feature=categories, params=parameters)
+        data = self._dataset(matrix, np.concatenate([train.labels, validation.labels]), parameters)
         return lgb.train({**parameters, **self.config}, data, num_boost_round=self.booster.best_iteration)
 
     def probabilities(self, rows: Rows) -> NDArray[np.float64]:
@@ -137,6 +128,10 @@ class LightGbm:
         if loss < self.validation_log_loss:
             self.booster, self.config, self.validation_log_loss = booster, config, loss
         return loss
+
+    def _dataset(self, matrix: NDArray[Any], labels: NDArray[Any], parameters: dict[str, Any]) -> lgb.Dataset:
+        categories = list(range(len(self.encoders.numeric), matrix.shape[1]))
+        return lgb.Dataset(matrix, labels, categorical_feature=categories, params=parameters, free_raw_data=False)
 
     def _matrix(self, rows: Rows) -> NDArray[Any]:
         encoded = self.encoders.encode(rows.columns)

@@ -16,7 +16,7 @@ import torch
 from include.bundle.bundle import Predictor
 from include.training.calibration import fit_temperature
 from include.training.dataset import Dataset
-from include.training.loop import PARTS, Loop, levelled, predict_logits, refit
+from include.training.loop import PARTS, Loop, build, levelled, predict_logits, refit
 from include.training.metrics import Quality, quality
 from include.training.rivals import LightGbm
 from include.training.tune import Material, SearchPlan, search
@@ -113,10 +113,7 @@ def one_training(tuned: Tuned, dataset: Dataset, material: Material) -> tuple[fl
     cpu = torch.device("cpu")
     started = time.perf_counter()
     train, validation = material.tensors(cpu)
-    torch.manual_seed(tuned.loop.config.seed)
-    loop = Loop(
-        type(tuned.loop.network)(material.encoders, tuned.loop.network.config), tuned.loop.config, train, validation
-    )
+    loop = build(material.encoders, tuned.loop.network.config, tuned.loop.config, train, validation)
     while not loop.finished:
         loop.run_part()
     predictor = Predictor(levelled(loop.best_network(), train), material.encoders, 1.0)
