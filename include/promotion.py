@@ -19,7 +19,9 @@ from include.locations import MODELS_BUCKET, Models, Topics
 from include.settings import KafkaSettings, S3Settings
 from include.training import messages
 from include.training.dataset import Rows, Tables, check_rows, read_rows
+from include.training.evaluation import answers_of
 from include.training.metrics import Quality, quality
+from include.training.scratch import scratch_from_environment
 from include.use_case import Gate, UseCase
 
 ATTEMPTS = 10
@@ -91,17 +93,18 @@ def compare(systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry 
     """
     lineage = candidate.lineage
     days = _test_days(candidate)
-    rows = read_rows(systems.tables, lineage["tables"], use_case.features, days)
-    check_rows("test", rows, minimum=1)
-    rival, note = _champion_quality(systems, use_case, candidate, head, rows)
     share = float(lineage["train_positive_share"])
-    return Comparison(
-        days=days,
-        candidate=quality(rows.labels, candidate.probabilities(rows.columns)),
-        base_rate=quality(rows.labels, np.full(len(rows), share)),
-        champion=rival,
-        note=note,
-    )
+    with scratch_from_environment() as scratch:
+        rows = read_rows(systems.tables, lineage["tables"], use_case.features, days, scratch)
+        check_rows("test", rows, minimum=1)
+        rival, note = _champion_quality(systems, use_case, candidate, head, rows)
+        return Comparison(
+            days=days,
+            candidate=_quality_of(candidate, rows),
+            base_rate=quality(rows.labels, np.full(len(rows), share)),
+            champion=rival,
+            note=note,
+        )
 
 
 def promote(systems: Systems, use_case: UseCase, model_id: str, run_id: str, actor: str) -> Promotion:
@@ -177,7 +180,11 @@ def _champion_quality(
     bundle, note = load_champion(systems.models, use_case, head.model_id)
     if bundle is None:
         return None, f"{note}: judged against the base rate"
-    return quality(rows.labels, bundle.probabilities(rows.columns)), overlap(bundle, _test_days(candidate))
+    return _quality_of(bundle, rows), overlap(bundle, _test_days(candidate))
+
+
+def _quality_of(bundle: Bundle, rows: Rows) -> Quality:
+    return quality(rows.labels, answers_of(lambda some: bundle.probabilities(some.columns), rows))
 
 
 def _test_days(candidate: Bundle) -> tuple[str, ...]:

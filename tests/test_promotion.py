@@ -20,7 +20,7 @@ from include.training.loop import PARTS, LoopConfig, Tensors, build
 from include.training.metrics import Quality
 from include.training.network import NetworkConfig
 from include.use_case import Gate, UseCase
-from tests.training.synthetic import FEATURES, days, rows, write_tables
+from tests.training.synthetic import FEATURES, days, rows, spans, write_tables
 
 GOOD = Quality(rows=1000, auc=0.75, log_loss=0.50, brier=0.15, calibration_error=0.02)
 BASE = Quality(rows=1000, auc=0.50, log_loss=0.60, brier=0.20, calibration_error=0.01)
@@ -68,11 +68,11 @@ class World:
     def model(self, epochs: int, seed: int = 0) -> str:
         """Train a model for so many epochs and write its bundle."""
         torch.set_num_threads(1)
-        train, validation = self.data.on(self.split.train), self.data.on(self.split.validation)
+        train, validation, _ = spans(self.data, self.split)
         encoders = Encoders.fit(FEATURES, train.columns, bins=8)
-        spans = [Tensors.of(encoders.encode(r.columns), r.labels, torch.device("cpu")) for r in (train, validation)]
+        encoded = [Tensors.of(encoders.encode(r.columns), r.labels, torch.device("cpu")) for r in (train, validation)]
         network = NetworkConfig(width=16, layers=1, embedding_width=4)
-        loop = build(encoders, network, LoopConfig(learning_rate=1e-2, batch_size=64, seed=seed), *spans)
+        loop = build(encoders, network, LoopConfig(learning_rate=1e-2, batch_size=64, seed=seed), *encoded)
         for _ in range(PARTS * epochs):
             loop.run_part()
         lineage: dict[str, Any] = {

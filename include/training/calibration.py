@@ -37,7 +37,7 @@ def fit_temperature(labels: NDArray[Any], logits: NDArray[np.float64], days: NDA
     data analysis using generalized linear models*, Biometrika 73, 1986). With fewer than two days it is 1.
     """
     y = np.asarray(labels, dtype=np.float64)
-    _, day = np.unique(days.astype(str), return_inverse=True)
+    _, day = np.unique(days, return_inverse=True)
     if day.max(initial=0) < 1 or not 0.0 < y.mean() < 1.0:
         return 1.0
     slope, error = _slope(y, np.asarray(logits, dtype=np.float64), day)

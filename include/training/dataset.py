@@ -4,22 +4,28 @@ Train, validation and test follow each other in time and never mix: the search s
 the test days. It knows the tables' columns, not who wrote them, nor what is trained on them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 
 from include.features.spec import FeatureSet
 from include.locations import LAKE_BUCKET
 from include.settings import S3Settings
+from include.training.scratch import Allocate, Scratch
 
 PINNED_TABLES = ("features", "labels", "book")
 MINIMUM_ROWS = 100
+#: Rows that are read from the tables, or handed on as plain arrays, at once.
+ROWS_AT_ONCE = 1 << 18
+MISSING_CODE = -1
 
 
 class DatasetError(ValueError):
@@ -58,22 +64,75 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Labelled subjects as columns of length n, ordered by day and subject id."""
+class Categories:
+    """Texts of few values as codes: row i has ``values[codes[i]]``, or none where the code is ``MISSING_CODE``."""
 
-    subject_ids: NDArray[Any]
-    days: NDArray[Any]
-    columns: Mapping[str, NDArray[Any]]
+    codes: NDArray[np.int32]
+    values: tuple[str, ...]
+
+    def __getitem__(self, index: slice | NDArray[Any]) -> "Categories":
+        return Categories(self.codes[index], self.values)
+
+    def texts(self) -> NDArray[Any]:
+        """The texts, objects ``[n]``, ``None`` for missing."""
+        # The last one is what code -1 picks.
+        lookup = np.array([*self.values, None], dtype=object)
+        found: NDArray[Any] = lookup[self.codes]
+        return found
+
+
+Column = NDArray[Any] | Categories
+
+
+class PlainColumns(Mapping[str, NDArray[Any]]):
+    """Columns as arrays, float64 or texts as objects; texts are made anew each time that they are asked for."""
+
+    def __init__(self, stored: Mapping[str, Column]) -> None:
+        self._stored = stored
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        column = self._stored[name]
+        return column.texts() if isinstance(column, Categories) else column
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled subjects, ordered by day (datetime64[D]) and subject; ``stored`` columns have length n."""
+
+    days: NDArray[np.datetime64]
+    stored: Mapping[str, Column]
     labels: NDArray[np.float32]
+
+    @property
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """The columns as arrays ``[n]``."""
+        return PlainColumns(self.stored)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def on(self, days: Sequence[str]) -> "Rows":
-        """The rows of some of the days."""
-        keep = np.isin(self.days.astype(str), np.array(days, dtype=str))
-        columns = {name: values[keep] for name, values in self.columns.items()}
-        return Rows(self.subject_ids[keep], self.days[keep], columns, self.labels[keep])
+    def between(self, first: str, last: str) -> "Rows":
+        """The rows of the days from ``first`` to ``last``, which share memory with these."""
+        low, high = (np.datetime64(day, "D") for day in (first, last))
+        span = slice(np.searchsorted(self.days, low), np.searchsorted(self.days, high, side="right"))
+        stored = {name: column[span] for name, column in self.stored.items()}
+        return Rows(self.days[span], stored, self.labels[span])
+
+    def at(self, index: slice | NDArray[Any]) -> "Rows":
+        """Some of the rows, stored as plain arrays."""
+        stored = {name: column[index] for name, column in self.stored.items()}
+        return Rows(self.days[index], dict(PlainColumns(stored)), self.labels[index])
+
+    def chunks(self, size: int = ROWS_AT_ONCE) -> Iterator["Rows"]:
+        """All rows in order, so many at a time, stored as plain arrays; at least one chunk."""
+        for start in range(0, max(len(self), 1), size):
+            yield self.at(slice(start, start + size))
 
 
 @dataclass(frozen=True)
@@ -117,29 +176,38 @@ def split_days(days: Sequence[str], validation_days: int | None = None, test_day
     return Split(tuple(days[:train]), tuple(days[train : train + validation]), tuple(days[train + validation :]))
 
 
-def read_rows(tables: Tables, versions: Mapping[str, int], features: FeatureSet, days: Sequence[str]) -> Rows:
-    """Join features and labels of the days at the pinned versions.
+def read_rows(
+    tables: Tables,
+    versions: Mapping[str, int],
+    features: FeatureSet,
+    days: Sequence[str],
+    scratch: Scratch,
+    at_once: int = ROWS_AT_ONCE,
+) -> Rows:
+    """Join features and labels of the days at the pinned versions, some days at a time.
 
+    In memory is what the rows of those days take, about ``at_once`` of them, besides the result, which lies in memory
+    or in files as ``scratch`` has it.
     Raises ``DatasetError`` if a row was computed by another feature definition than the running code's.
     """
-    names = [feature.name for feature in features.features]
-    wanted = [("ds", "in", list(days))]
-    left = tables.open("features", versions["features"]).to_pyarrow_table(
-        columns=["subject_id", "ds", "features_hash", *names], filters=wanted
-    )
-    _check_definition(left, features)
-    right = tables.open("labels", versions["labels"]).to_pyarrow_table(
-        columns=["subject_id", "ds", "label"], filters=wanted
-    )
-    joined = left.join(right, keys=["subject_id", "ds"], join_type="inner")
-    joined = joined.sort_by([("ds", "ascending"), ("subject_id", "ascending")])
-    return _to_rows(joined, features)
+    counts = _labels_by_day(tables, versions, days)
+    size = sum(counts.values())
+    row = 8 * len(features.numeric) + 4 * len(features.categorical) + 8 + 4
+    room = _Columns(features, size, scratch.allocator(size * row))
+    for some in _groups(days, counts, at_once):
+        room.append(joined(tables, versions, features, some))
+    return room.rows()
 
 
-def load_dataset(tables: Tables, versions: Mapping[str, int], features: FeatureSet, split: Split) -> Dataset:
+def load_dataset(
+    tables: Tables, versions: Mapping[str, int], features: FeatureSet, split: Split, scratch: Scratch
+) -> Dataset:
     """Read the three spans; raises ``DatasetError`` if one has too few rows or one class only."""
-    rows = read_rows(tables, versions, features, (*split.train, *split.validation, *split.test))
-    spans = {"train": rows.on(split.train), "validation": rows.on(split.validation), "test": rows.on(split.test)}
+    rows = read_rows(tables, versions, features, (*split.train, *split.validation, *split.test), scratch)
+    spans = {
+        name: rows.between(days[0], days[-1])
+        for name, days in (("train", split.train), ("validation", split.validation), ("test", split.test))
+    }
     for name, span in spans.items():
         check_rows(name, span)
     return Dataset(spans["train"], spans["validation"], spans["test"], split, dict(versions))
@@ -164,11 +232,86 @@ def _check_definition(table: pa.Table, features: FeatureSet) -> None:
         )
 
 
-def _to_rows(table: pa.Table, features: FeatureSet) -> Rows:
-    def column(name: str) -> NDArray[Any]:
-        values: NDArray[Any] = table.column(name).to_numpy()
-        return values
+def _labels_by_day(tables: Tables, versions: Mapping[str, int], days: Sequence[str]) -> Counter[str]:
+    """How many labels each day has; no more rows than that can come of the join."""
+    labels = tables.open("labels", versions["labels"]).to_pyarrow_dataset()
+    found: Counter[str] = Counter()
+    for batch in labels.to_batches(columns=["ds"], filter=pc.field("ds").isin(list(days))):
+        for entry in batch.column("ds").value_counts().to_pylist():
+            found[entry["values"]] += entry["counts"]
+    return found
 
-    columns: dict[str, NDArray[Any]] = {name: column(name).astype(np.float64) for name in features.numeric}
-    columns |= {name: np.array(table.column(name).to_pylist(), dtype=object) for name in features.categorical}
-    return Rows(column("subject_id"), column("ds"), columns, column("label").astype(np.float32))
+
+def _groups(days: Sequence[str], counts: Mapping[str, int], at_once: int) -> Iterator[list[str]]:
+    """The days in order, as many together as have at most ``at_once`` rows, or one."""
+    group: list[str] = []
+    rows = 0
+    for day in days:
+        if group and rows + counts.get(day, 0) > at_once:
+            yield group
+            group, rows = [], 0
+        group.append(day)
+        rows += counts.get(day, 0)
+    if group:
+        yield group
+
+
+def joined(tables: Tables, versions: Mapping[str, int], features: FeatureSet, days: Sequence[str]) -> pa.Table:
+    """Features and label of the days' subjects, ordered by day and subject."""
+    names = [feature.name for feature in features.features]
+    wanted = [("ds", "in", list(days))]
+    left = tables.open("features", versions["features"]).to_pyarrow_table(
+        columns=["subject_id", "ds", "features_hash", *names], filters=wanted
+    )
+    _check_definition(left, features)
+    right = tables.open("labels", versions["labels"]).to_pyarrow_table(
+        columns=["subject_id", "ds", "label"], filters=wanted
+    )
+    joined = left.join(right, keys=["subject_id", "ds"], join_type="inner")
+    return joined.sort_by([("ds", "ascending"), ("subject_id", "ascending")])
+
+
+def rows_of(table: pa.Table, features: FeatureSet) -> Rows:
+    """The rows of a joined table, in memory."""
+    room = _Columns(features, len(table), np.empty)
+    room.append(table)
+    return room.rows()
+
+
+class _Columns:
+    """The columns of ``Rows`` while they are filled."""
+
+    def __init__(self, features: FeatureSet, size: int, allocate: Allocate) -> None:
+        self.numeric = {name: allocate((size,), np.float64) for name in features.numeric}
+        self.codes = {name: allocate((size,), np.int32) for name in features.categorical}
+        self.vocabularies: dict[str, dict[str, int]] = {name: {} for name in features.categorical}
+        self.days = allocate((size,), "datetime64[D]")
+        self.labels = allocate((size,), np.float32)
+        self.filled = 0
+
+    def append(self, table: pa.Table) -> None:
+        span = slice(self.filled, self.filled + len(table))
+        for name, values in self.numeric.items():
+            values[span] = table.column(name).to_numpy()
+        for name, codes in self.codes.items():
+            codes[span] = _codes(table.column(name), self.vocabularies[name])
+        self.days[span] = table.column("ds").to_numpy().astype("datetime64[D]")
+        self.labels[span] = table.column("label").to_numpy()
+        self.filled += len(table)
+
+    def rows(self) -> Rows:
+        """What was appended."""
+        stored: dict[str, Column] = {name: values[: self.filled] for name, values in self.numeric.items()}
+        for name, codes in self.codes.items():
+            stored[name] = Categories(codes[: self.filled], tuple(self.vocabularies[name]))
+        return Rows(self.days[: self.filled], stored, self.labels[: self.filled])
+
+
+def _codes(column: pa.ChunkedArray, vocabulary: dict[str, int]) -> NDArray[np.int32]:
+    """The column's codes; values that the vocabulary lacks are added to it."""
+    encoded = column.combine_chunks().dictionary_encode()
+    lookup = [vocabulary.setdefault(value, len(vocabulary)) for value in encoded.dictionary.to_pylist()]
+    # The last one is what a missing value's index, -1, picks.
+    codes = np.array([*lookup, MISSING_CODE], dtype=np.int32)
+    found: NDArray[np.int32] = codes[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+    return found

@@ -142,7 +142,7 @@ def evaluate(
     """
     spans = {"validation": (dataset.validation, validation), "test": (dataset.test, test)}
     answers = {
-        split: Answers(rows.labels, {role: probabilities(rows) for role, probabilities in roles.items()})
+        split: Answers(rows.labels, {role: answers_of(probabilities, rows) for role, probabilities in roles.items()})
         for split, (rows, roles) in spans.items()
     }
     figures = {
@@ -163,6 +163,11 @@ def evaluate(
         importance=permutation_importance(test[CANDIDATE], dataset.test, seed),
         test=tested,
     )
+
+
+def answers_of(probabilities: Probabilities, rows: Rows) -> Doubles:
+    """The probabilities of any number of rows, asked for some at a time."""
+    return np.concatenate([probabilities(chunk) for chunk in rows.chunks()])
 
 
 def _intervals(
@@ -245,27 +250,27 @@ def permutation_importance(
     up to three times. Features that tell the same share their importance: each alone can look worthless.
     """
     random = np.random.default_rng(seed)
-    chosen = _sample(rows, np.sort(random.permutation(len(rows))[:sample]))
+    chosen = rows.at(np.sort(random.permutation(len(rows))[:sample]))
     repeats = max(1, min(MAXIMUM_REPEATS, sample // len(chosen)))
     before = candidate(chosen)
+    known = log_loss(chosen.labels, before), _auc(chosen.labels, before)
     found = [
-        _importance(candidate, chosen, before, name, [random.permutation(len(chosen)) for _ in range(repeats)])
-        for name in chosen.columns
+        _importance(candidate, chosen, known, name, [random.permutation(len(chosen)) for _ in range(repeats)])
+        for name in chosen.stored
     ]
     return tuple(sorted(found, key=lambda one: (-one.log_loss_increase, one.feature)))
 
 
 def _importance(
-    candidate: Probabilities, rows: Rows, before: Doubles, name: str, orders: Sequence[NDArray[np.intp]]
+    candidate: Probabilities,
+    rows: Rows,
+    before: tuple[float, float | None],
+    name: str,
+    orders: Sequence[NDArray[np.intp]],
 ) -> Importance:
-    shuffled = (replace(rows, columns={**rows.columns, name: rows.columns[name][order]}) for order in orders)
-    after = [candidate(one) for one in shuffled]
-    increase = np.mean([log_loss(rows.labels, p) for p in after]) - log_loss(rows.labels, before)
-    auc = _auc(rows.labels, before)
+    column = rows.columns[name]
+    after = [candidate(replace(rows, stored={**rows.stored, name: column[order]})) for order in orders]
+    loss, auc = before
+    increase = np.mean([log_loss(rows.labels, p) for p in after]) - loss
     drop = None if auc is None else auc - float(np.mean([area_under_curve(rows.labels, p) for p in after]))
     return Importance(name, float(increase), drop)
-
-
-def _sample(rows: Rows, index: NDArray[np.intp]) -> Rows:
-    columns = {name: values[index] for name, values in rows.columns.items()}
-    return Rows(rows.subject_ids[index], rows.days[index], columns, rows.labels[index])

@@ -61,7 +61,7 @@ class Resamples:
     @classmethod
     def draw(cls, days: Sequence[Any] | NDArray[Any], seed: int, resamples: int = RESAMPLES) -> "Resamples":
         """Draw with replacement as many units as there are, for rows given by their day; equal seeds, equal draws."""
-        _, unit_of = np.unique(np.asarray(days, dtype=str), return_inverse=True)
+        _, unit_of = np.unique(np.asarray(days), return_inverse=True)
         by_day = int(unit_of.max()) + 1 >= MINIMUM_DAYS
         if not by_day:
             unit_of = np.arange(len(unit_of))

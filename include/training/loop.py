@@ -7,6 +7,7 @@ come from.
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -27,6 +29,12 @@ from include.training.optimizer import FlatAdamW
 EVALUATION_BATCH = 4096
 #: Parts of an epoch. The network is validated after each, so that a search can give up early on what does not learn.
 PARTS = 2
+#: More rows than ``MIXED_ROWS`` are drawn as blocks of neighbours, so that files are read in pieces; as many blocks as
+#: have ``MIXED_ROWS`` rows are then mixed row by row.
+MIXED_ROWS = 1 << 20
+BLOCK_ROWS = 1 << 10
+#: Rows may take so much of a GPU's free memory; larger ones stay in the machine's, and each batch is copied.
+RESIDENT_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -55,23 +63,50 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class Tensors:
-    """Encoded rows and their labels (float32 0/1), resident on one device."""
+    """Encoded rows and their labels (float32 0/1) for a network on ``device``: there if they fit, on the CPU if not."""
 
     numeric: Tensor
     category: Tensor
     labels: Tensor
+    device: torch.device
 
     @classmethod
     def of(cls, rows: Encoded, labels: NDArray[Any], device: torch.device) -> "Tensors":
-        """Copy encoded rows to the device."""
-        return cls(
-            torch.tensor(rows.numeric, device=device),
-            torch.tensor(rows.category, device=device),
-            torch.tensor(np.asarray(labels, dtype=np.float32), device=device),
-        )
+        """Share the arrays' memory on the CPU, or copy them to the device."""
+        arrays = rows.numeric, rows.category, np.asarray(labels, dtype=np.float32)
+        place = device if _resident(sum(array.nbytes for array in arrays), device) else torch.device("cpu")
+        with warnings.catch_warnings():
+            # Torch warns of arrays that are read only, as Ray's shared ones are: nothing here writes into rows.
+            warnings.simplefilter("ignore", UserWarning)
+            numeric, category, truth = (torch.from_numpy(array).to(place) for array in arrays)
+        return cls(numeric, category, truth, device)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def span(self, start: int, end: int) -> "Tensors":
+        """The rows from ``start`` up to ``end``, which share memory with these."""
+        return Tensors(self.numeric[start:end], self.category[start:end], self.labels[start:end], self.device)
+
+    def at(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Numbers, categories and labels of the rows of an index, on the device."""
+        place = index.to(self.labels.device)
+        return (
+            self.numeric[place].to(self.device),
+            self.category[place].to(self.device),
+            self.labels[place].to(self.device),
+        )
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every batch is this process's, when several train one network together."""
+
+    rank: int
+    workers: int
+
+
+ALONE = Share(0, 1)
 
 
 @dataclass(frozen=True)
@@ -96,6 +131,10 @@ class Progress:
     best_auc: float = 0.0
 
 
+def _resident(size: int, device: torch.device) -> bool:
+    return device.type != "cuda" or size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
 def best_device() -> torch.device:
     """The GPU where there is one that this process may use, the CPU otherwise."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -104,9 +143,12 @@ def best_device() -> torch.device:
 class Loop:
     """A network in training. ``seed`` must be set before the network is built (see ``build``)."""
 
-    def __init__(self, network: Network, config: LoopConfig, train: Tensors, validation: Tensors) -> None:
+    def __init__(
+        self, network: Network, config: LoopConfig, train: Tensors, validation: Tensors, share: Share = ALONE
+    ) -> None:
         self.network = network
         self.config = config
+        self.share = share
         self.train = train
         self.validation = validation
         self.optimizer = FlatAdamW(network, config.weight_decay, config.averaging)
@@ -130,7 +172,7 @@ class Loop:
 
     def train_part(self) -> float:
         """Train one part of an epoch without validation; returns the mean loss of its steps."""
-        torch.manual_seed(self.config.seed * 100_003 + self.progress.part)
+        torch.manual_seed(self.config.seed * 100_003 + self.progress.part + 7_919 * self.share.rank)
         self.network.train()
         losses = [self._step(rows, at) for at, rows in self._batches()]
         self.progress.part += 1
@@ -151,7 +193,7 @@ class Loop:
 
     def restore(self, folder: Path) -> None:
         """Go on from where ``save`` was called, with the same configuration and rows."""
-        tensors = load_file(folder / "loop.safetensors", device=str(self.train.labels.device))
+        tensors = load_file(folder / "loop.safetensors", device=str(self.train.device))
         self.network.load_state_dict(_under(tensors, "network."))
         self.best = _under(tensors, "best.")
         self.optimizer.restore(_under(tensors, "optimizer."))
@@ -159,24 +201,27 @@ class Loop:
 
     def _batches(self) -> Iterator[tuple[float, Tensor]]:
         """Row indices of each batch of this part in its epoch's order, and the epochs behind it when it comes."""
-        size = min(self.config.batch_size, len(self.train))
+        workers = self.share.workers
+        size = max(min(self.config.batch_size, len(self.train)) // workers, 1) * workers
         epoch, part = divmod(self.progress.part, PARTS)
-        generator = torch.Generator().manual_seed(self.config.seed * 100_003 + epoch)
-        order = torch.randperm(len(self.train), generator=generator).to(self.train.labels.device)
+        order = shuffled(len(self.train), torch.Generator().manual_seed(self.config.seed * 100_003 + epoch))
         batches = len(self.train) // size
         # At least one batch a part, however few rows there are.
         first, last = part * batches // PARTS, max((part + 1) * batches // PARTS, part * batches // PARTS + 1)
         for i in range(min(first, batches - 1), min(last, batches)):
-            yield epoch + i / batches, order[i * size : (i + 1) * size]
+            yield epoch + i / batches, order[i * size + self.share.rank : (i + 1) * size : workers]
 
     def _step(self, rows: Tensor, at: float) -> Tensor:
-        numeric, category = self.train.numeric[rows], self.train.category[rows]
+        numeric, category, labels = self.train.at(rows)
         absent = torch.rand(numeric.shape, device=numeric.device) < self.config.numeric_dropout
         rare = torch.rand(category.shape, device=category.device) < self.config.category_dropout
-        hidden = numeric.masked_fill(absent, math.nan), category.masked_fill(rare, RARE)
-        loss = self.loss(*hidden, self.train.labels[rows])
+        loss = self.loss(numeric.masked_fill(absent, math.nan), category.masked_fill(rare, RARE), labels)
         self.optimizer.zero()
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.share.workers > 1:
+            # All gradients are one vector, so one exchange a step makes the workers' networks move alike.
+            torch.distributed.all_reduce(self.optimizer.gradients)
+            self.optimizer.gradients /= self.share.workers
         self.optimizer.step(self.config.learning_rate * rate_factor(at, self.config.epochs))
         return loss.detach()
 
@@ -192,6 +237,20 @@ class Loop:
             self.best = _copy(self.network)
         part = self.progress.part
         return PartResult(part, part / PARTS, train_loss, validation_log_loss, auc, best)
+
+
+def shuffled(count: int, generator: torch.Generator) -> Tensor:
+    """The row numbers below ``count`` in random order, int64 ``[count]``; near each other where there are many.
+
+    Up to ``MIXED_ROWS`` rows every order is equally likely.
+    """
+    if count <= MIXED_ROWS:
+        return torch.randperm(count, generator=generator)
+    blocks = torch.randperm(-(-count // BLOCK_ROWS), generator=generator)
+    order = (blocks[:, None] * BLOCK_ROWS + torch.arange(BLOCK_ROWS)).flatten()
+    order = order[order < count]
+    mixed = [part[torch.randperm(len(part), generator=generator)] for part in torch.split(order, MIXED_ROWS)]
+    return torch.cat(mixed)
 
 
 def rate_factor(at: float, epochs: int) -> float:
@@ -212,7 +271,7 @@ def predict_logits(network: Network, rows: Tensors) -> NDArray[np.float64]:
         parts = zip(
             torch.split(rows.numeric, EVALUATION_BATCH), torch.split(rows.category, EVALUATION_BATCH), strict=True
         )
-        logits = torch.cat([network(numeric, category) for numeric, category in parts])
+        logits = torch.cat([network(n.to(rows.device), c.to(rows.device)) for n, c in parts])
     return logits.double().cpu().numpy()
 
 
@@ -223,6 +282,7 @@ def build(
     train: Tensors,
     validation: Tensors,
     start: Mapping[str, Tensor] | None = None,
+    share: Share = ALONE,
 ) -> Loop:
     """Seed, then build the network from its configuration and its loop: equal arguments give equal runs.
 
@@ -233,22 +293,7 @@ def build(
     fresh = Network(encoders, network)
     if start is not None:
         fresh.load_state_dict(start)
-    return Loop(fresh.to(train.labels.device), config, train, validation)
-
-
-def refit(loop: Loop, encoders: Encoders, rows: Tensors, start: Mapping[str, Tensor] | None = None) -> Network:
-    """The network of a finished run trained again on more rows, for as long as the run's best weights had been.
-
-    ``rows`` are those of training and validation together: what was held back to choose how long to train are the
-    newest days. ``start`` as the run had it. Returns the network in evaluation mode, levelled on the rows.
-    """
-    again = build(encoders, loop.network.config, loop.config, rows, loop.validation, start)
-    for _ in range(loop.progress.best_part):
-        again.train_part()
-    with again.optimizer.averaged():
-        weights = _copy(again.network)
-    again.network.load_state_dict(weights)
-    return levelled(again.network, rows)
+    return Loop(fresh.to(train.device), config, train, validation, share)
 
 
 def levelled(network: Network, rows: Tensors) -> Network:
@@ -257,6 +302,14 @@ def levelled(network: Network, rows: Tensors) -> Network:
     with torch.no_grad():
         network.head.bias.add_(shift)
     return network
+
+
+def averaged_network(loop: Loop) -> Network:
+    """The loop's network with its averaged weights, in evaluation mode."""
+    with loop.optimizer.averaged():
+        weights = _copy(loop.network)
+    loop.network.load_state_dict(weights)
+    return loop.network.eval()
 
 
 def _copy(network: Network) -> dict[str, Tensor]:

@@ -14,8 +14,9 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from include.training.dataset import Rows
-from include.training.encoding import Encoders
+from include.training.dataset import ROWS_AT_ONCE, Rows
+from include.training.encoding import Encoded
+from include.training.material import Material
 
 FIXED = {
     "objective": "binary",
@@ -54,22 +55,21 @@ class LightGbm:
 
     def __init__(
         self,
-        encoders: Encoders,
-        train: Rows,
-        validation: Rows,
+        material: Material,
         seed: int,
         threads: int,
         trials: int = 1,
         time_limit_s: float | None = None,
     ) -> None:
-        self.encoders = encoders
+        self.material = material
         self.asked = trials
         self.config: dict[str, Any] = {}
         self.validation_log_loss = np.inf
         self.booster: Any = None
         self._parameters = {**FIXED, "seed": seed, "num_threads": threads}
-        training = self._dataset(self._matrix(train), train.labels, self._parameters)
-        checking = training.create_valid(self._matrix(validation), validation.labels)
+        training = self._dataset(material.train_rows, self._parameters)
+        held_back = EncodedRows(material.rows, material.train_rows, len(material.rows))
+        checking = training.create_valid(held_back, material.labels[material.train_rows :])
         deadline = None if time_limit_s is None else time.monotonic() + time_limit_s
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
@@ -80,13 +80,12 @@ class LightGbm:
             callbacks=[_stop_when_out_of_time],
         )
         self.trials = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        self.final = self.refit(train, validation)
+        self.final = self.refit()
 
-    def refit(self, train: Rows, validation: Rows, seed: int | None = None) -> Any:
+    def refit(self, seed: int | None = None) -> Any:
         """The best configuration trained on both spans, for as many rounds as were best on the validation days."""
-        matrix = np.vstack([self._matrix(train), self._matrix(validation)])
         parameters = self._parameters if seed is None else {**self._parameters, "seed": seed}
-        data = self._dataset(matrix, np.concatenate([train.labels, validation.labels]), parameters)
+        data = self._dataset(len(self.material.rows), parameters)
         return lgb.train({**parameters, **self.config}, data, num_boost_round=self.booster.best_iteration)
 
     def probabilities(self, rows: Rows) -> NDArray[np.float64]:
@@ -99,7 +98,9 @@ class LightGbm:
 
     def answers(self, booster: Any, rows: Rows) -> NDArray[np.float64]:
         """Probabilities by the trees of ``refit``."""
-        result: NDArray[np.float64] = np.asarray(booster.predict(self._matrix(rows)), dtype=np.float64)
+        encoded = self.material.encoders.encode(rows.columns)
+        matrix = EncodedRows(encoded, 0, len(encoded))[0 : len(encoded)]
+        result: NDArray[np.float64] = np.asarray(booster.predict(matrix), dtype=np.float64)
         return result
 
     def to_json(self) -> dict[str, Any]:
@@ -129,13 +130,30 @@ class LightGbm:
             self.booster, self.config, self.validation_log_loss = booster, config, loss
         return loss
 
-    def _dataset(self, matrix: NDArray[Any], labels: NDArray[Any], parameters: dict[str, Any]) -> lgb.Dataset:
-        categories = list(range(len(self.encoders.numeric), matrix.shape[1]))
-        return lgb.Dataset(matrix, labels, categorical_feature=categories, params=parameters, free_raw_data=False)
+    def _dataset(self, count: int, parameters: dict[str, Any]) -> lgb.Dataset:
+        """The first ``count`` rows, binned; LightGBM keeps a byte of each number."""
+        rows = self.material.rows
+        numeric = rows.numeric.shape[1]
+        categories = list(range(numeric, numeric + rows.category.shape[1]))
+        return lgb.Dataset(
+            EncodedRows(rows, 0, count), self.material.labels[:count], categorical_feature=categories, params=parameters
+        )
 
-    def _matrix(self, rows: Rows) -> NDArray[Any]:
-        encoded = self.encoders.encode(rows.columns)
-        return np.hstack([encoded.numeric.astype(np.float64), encoded.category.astype(np.float64)])
+
+class EncodedRows(lgb.Sequence):
+    """Rows of encoded ones, as LightGBM reads them some at a time: numbers, then codes, float64."""
+
+    batch_size = ROWS_AT_ONCE
+
+    def __init__(self, rows: Encoded, start: int, end: int) -> None:
+        self.rows, self.start, self.end = rows, start, end
+
+    def __getitem__(self, index: int | slice | list[int]) -> NDArray[np.float64]:
+        place: Any = np.arange(self.start, self.end)[index]
+        return np.concatenate([self.rows.numeric[place], self.rows.category[place]], axis=-1, dtype=np.float64)
+
+    def __len__(self) -> int:
+        return self.end - self.start
 
 
 def propose(trial: optuna.Trial) -> dict[str, Any]:

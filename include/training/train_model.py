@@ -34,7 +34,6 @@ from include.ledger import champion
 from include.locations import LANDING_BUCKET, MODELS_BUCKET, Models, Topics, reference_key
 from include.settings import KafkaSettings, S3Settings, SettingError
 from include.training import messages
-from include.training.calibration import fit_temperature
 from include.training.dataset import (
     Dataset,
     DatasetError,
@@ -54,11 +53,15 @@ from include.training.evaluation import (
     Probabilities,
     evaluate,
 )
+from include.training.finish import Finished, finish
 from include.training.log_lines import RESULT
-from include.training.loop import PARTS, best_device, levelled, predict_logits, refit
+from include.training.loop import PARTS, best_device
+from include.training.material import Material, Start
 from include.training.model_card import Story, model_card
+from include.training.recipe import Team
 from include.training.rivals import LightGbm, base_rate
-from include.training.tune import Material, SearchPlan, SearchResult, Start, connect_ray, s3_filesystem, search
+from include.training.scratch import Scratch, scratch_from_environment
+from include.training.tune import SearchPlan, SearchResult, cluster_has, connect_ray, s3_filesystem, search
 from include.use_case import UseCase, load_use_case
 
 SELF_CHECK_ROWS = 32
@@ -82,6 +85,8 @@ class Request:
     time_budget_s: float | None
     #: "fresh", or "champion": go on from the champion's weights, with its encoders and architecture.
     start: str
+    #: Processes that share the last training; 0: one for each GPU of the cluster.
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -131,15 +136,6 @@ class Rivals:
         return self.champion.model_id if self.champion else ""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The search, its best network as it was validated, and the same trained once more with the validation days."""
-
-    found: SearchResult
-    validated: Predictor
-    final: Predictor
-
-
 class Stages:
     """How long each stage took, said as it ends."""
 
@@ -160,7 +156,8 @@ def train(request: Request, systems: Systems, use_case: UseCase) -> dict[str, An
     result_key = Models(request.use_case).search_prefix(request.run_id) + "result.json"
     result = _finished(systems.models, result_key, request)
     if result is None:
-        result = _train(request, systems, use_case)
+        with scratch_from_environment() as scratch:
+            result = _train(request, systems, use_case, scratch)
         systems.models.put(result_key, canonical(result))
     else:
         print(f"run {request.run_id} has finished before: its figures are broadcast again", flush=True)
@@ -179,9 +176,9 @@ def _finished(models: ObjectStore, key: str, request: Request) -> dict[str, Any]
     return result
 
 
-def _train(request: Request, systems: Systems, use_case: UseCase) -> dict[str, Any]:
+def _train(request: Request, systems: Systems, use_case: UseCase, scratch: Scratch) -> dict[str, Any]:
     stages = Stages()
-    pins, dataset = _read(request, systems, use_case)
+    pins, dataset = _read(request, systems, use_case, scratch)
     sizes = {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)}
     stages.done("dataset", f"rows {sizes}, {len(use_case.features.features)} features, versions {dataset.versions}")
     former, note = _champion(systems.models, use_case, pins)
@@ -189,26 +186,28 @@ def _train(request: Request, systems: Systems, use_case: UseCase) -> dict[str, A
     if request.start == "champion":
         print(f"going on from {former.model_id[:12]}" if former else f"starting afresh: {note}", flush=True)
     encoders = continued.predictor.encoders if continued else Encoders.fit(use_case.features, dataset.train.columns)
+    network = continued.predictor.network if continued else None
+    start = Start(network.config, network.state_dict()) if network else None
+    material = Material.of(encoders, dataset.train, dataset.validation, scratch, start)
     stages.done("encoding", f"{len(encoders.numeric)} numeric and {len(encoders.category)} categorical encoders")
-    material = _material(dataset, encoders, continued)
     found = _search(request, systems, material)
     stages.done("search", f"{len(found.trials)} trials, best validation AUC {found.best.validation_auc:.4f}")
-    trained = _finish(found, material, dataset)
+    finished = finish(found.loop, material, dataset.validation.days, best_device(), _team(request, systems))
     stages.done(
-        "refit", f"{found.loop.progress.best_part / PARTS:g} epochs, temperature {trained.final.temperature:.3f}"
+        "refit", f"{found.loop.progress.best_part / PARTS:g} epochs, temperature {finished.final.temperature:.3f}"
     )
-    lightgbm = _lightgbm(request, dataset, encoders, found)
+    lightgbm = _lightgbm(request, material, found)
     rivals = Rivals(lightgbm, former, overlap(former, dataset.split.test) if former else note)
     stages.done("rivals", f"LightGBM: {lightgbm.trials} of {lightgbm.asked} trials; {rivals.note or 'a champion'}")
-    evaluation = _evaluate(trained, rivals, dataset, use_case, request.seed)
+    evaluation = _evaluate(finished, rivals, dataset, use_case, request.seed)
     stages.done(
         "evaluation", f"intervals from {evaluation.resamples} resamples of {evaluation.units} {evaluation.unit}s"
     )
     lineage = _lineage(request, pins, continued, dataset, found)
-    return _write(request, systems, use_case, dataset, trained, rivals, evaluation, lineage, stages)
+    return _write(request, systems, use_case, dataset, found, finished.final, rivals, evaluation, lineage, stages)
 
 
-def _read(request: Request, systems: Systems, use_case: UseCase) -> tuple[Pins, Dataset]:
+def _read(request: Request, systems: Systems, use_case: UseCase, scratch: Scratch) -> tuple[Pins, Dataset]:
     """The dataset at the versions that the first attempt of this run could train on, and the champion it saw.
 
     An attempt that finds too little pins nothing: once more days are closed, the same run can be tried again.
@@ -219,19 +218,21 @@ def _read(request: Request, systems: Systems, use_case: UseCase) -> tuple[Pins, 
     except ObjectMissing:
         head = champion(systems.models, request.use_case)
         pins = Pins(pin_versions(systems.tables), head.model_id if head else None)
-    dataset = _read_at(pins.versions, request, systems, use_case)
+    dataset = _read_at(pins.versions, request, systems, use_case, scratch)
     systems.models.put_if_absent(key, canonical(asdict(pins)))
     return pins, dataset
 
 
-def _read_at(versions: Mapping[str, int], request: Request, systems: Systems, use_case: UseCase) -> Dataset:
+def _read_at(
+    versions: Mapping[str, int], request: Request, systems: Systems, use_case: UseCase, scratch: Scratch
+) -> Dataset:
     window = date.fromisoformat(request.from_day), date.fromisoformat(request.to_day)
     days = closed_days(systems.tables, versions, *window)
     asked = (window[1] - window[0]).days + 1
     if len(days) < asked:
         print(f"{asked - len(days)} of {asked} days have no closed labels and are left out", flush=True)
     split = split_days(days, request.validation_days, request.test_days)
-    return load_dataset(systems.tables, versions, use_case.features, split)
+    return load_dataset(systems.tables, versions, use_case.features, split, scratch)
 
 
 def _champion(models: ObjectStore, use_case: UseCase, pins: Pins) -> tuple[Bundle | None, str]:
@@ -243,49 +244,32 @@ def _champion(models: ObjectStore, use_case: UseCase, pins: Pins) -> tuple[Bundl
         return None, f"the champion cannot be loaded: {error}"
 
 
-def _material(dataset: Dataset, encoders: Encoders, continued: Bundle | None) -> Material:
-    spans = (dataset.train, dataset.validation)
-    train, validation = ((encoders.encode(rows.columns), rows.labels) for rows in spans)
-    if continued is None:
-        return Material(encoders, train, validation)
-    network = continued.predictor.network
-    return Material(encoders, train, validation, Start(network.config, network.state_dict()))
-
-
 def _search(request: Request, systems: Systems, material: Material) -> SearchResult:
     plan = SearchPlan(request.trials, request.epochs, request.seed, request.time_budget_s)
-    storage = f"{systems.storage}/{Models(request.use_case).search_prefix(request.run_id)}"
     connect_ray()
-    return search(material, plan, storage.rstrip("/"), systems.filesystem)
+    return search(material, plan, _storage(request, systems), systems.filesystem)
 
 
-def _finish(found: SearchResult, material: Material, dataset: Dataset) -> Trained:
-    """Learn the temperature on the validation days while they are unseen, then train once more with them."""
-    best = levelled(found.loop.best_network(), found.loop.train)
-    validation = dataset.validation
-    temperature = fit_temperature(validation.labels, predict_logits(best, found.loop.validation), validation.days)
-    final = refit(found.loop, material.encoders, material.all_tensors(best_device()), material.start_weights)
-    encoders = material.encoders
-    return Trained(found, Predictor(best, encoders, temperature), Predictor(final.cpu(), encoders, temperature))
+def _storage(request: Request, systems: Systems) -> str:
+    return f"{systems.storage}/{Models(request.use_case).search_prefix(request.run_id)}".rstrip("/")
 
 
-def _lightgbm(request: Request, dataset: Dataset, encoders: Encoders, found: SearchResult) -> LightGbm:
+def _team(request: Request, systems: Systems) -> Team | None:
+    """Who trains last: this process, or several where that was asked for or the cluster has several GPUs."""
+    workers = request.workers or cluster_has("GPU")
+    return Team(workers, _storage(request, systems), systems.filesystem) if workers > 1 else None
+
+
+def _lightgbm(request: Request, material: Material, found: SearchResult) -> LightGbm:
     cores = os.cpu_count() or 1
     # What the trials took stays known when a run goes on after its search: so does LightGBM's share of time.
     seconds = sum(trial.seconds for trial in found.trials) / min(cores, len(found.trials))
     # Half the cores: OpenMP threads that share cores with other servers spin more than they compute.
-    return LightGbm(
-        encoders,
-        dataset.train,
-        dataset.validation,
-        request.seed,
-        threads=max(1, cores // 2),
-        trials=request.trials,
-        time_limit_s=seconds,
-    )
+    threads = max(1, cores // 2)
+    return LightGbm(material, request.seed, threads, trials=request.trials, time_limit_s=seconds)
 
 
-def _evaluate(trained: Trained, rivals: Rivals, dataset: Dataset, use_case: UseCase, seed: int) -> Evaluation:
+def _evaluate(finished: Finished, rivals: Rivals, dataset: Dataset, use_case: UseCase, seed: int) -> Evaluation:
     """Each split by models that have not seen it: the last training, and LightGBM's, saw the validation days."""
 
     def roles(predictor: Predictor, boosted: Probabilities) -> dict[str, Probabilities]:
@@ -298,8 +282,8 @@ def _evaluate(trained: Trained, rivals: Rivals, dataset: Dataset, use_case: UseC
             LIGHTGBM: boosted,
         }
 
-    validation = roles(trained.validated, rivals.lightgbm.validated_probabilities)
-    test = roles(trained.final, rivals.lightgbm.probabilities)
+    validation = roles(finished.validated, rivals.lightgbm.validated_probabilities)
+    test = roles(finished.final, rivals.lightgbm.probabilities)
     evaluation = evaluate(validation, test, dataset, use_case.slices, seed)
     print("\n".join(evaluation.lines()), flush=True)
     return evaluation
@@ -310,13 +294,13 @@ def _write(
     systems: Systems,
     use_case: UseCase,
     dataset: Dataset,
-    trained: Trained,
+    found: SearchResult,
+    predictor: Predictor,
     rivals: Rivals,
     evaluation: Evaluation,
     lineage: Mapping[str, Any],
     stages: Stages,
 ) -> dict[str, Any]:
-    found, predictor = trained.found, trained.final
     story = Story(
         use_case=use_case,
         dataset=dataset,
@@ -332,7 +316,7 @@ def _write(
         features=use_case.features,
         predictor=predictor,
         references=_references(systems.landing, use_case),
-        self_check={name: values[:SELF_CHECK_ROWS] for name, values in dataset.test.columns.items()},
+        self_check=dataset.test.at(slice(0, SELF_CHECK_ROWS)).columns,
         metrics=evaluation.to_json(),
         lineage=lineage,
         card=model_card(story, evaluation),
@@ -423,11 +407,14 @@ def parse(arguments: Sequence[str]) -> Request:
     parser.add_argument(
         "--start", choices=STARTS, default="fresh", help="afresh, or from the champion's weights (if there is one)"
     )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that share the last training (default: one for each GPU)"
+    )
     request = Request(**vars(parser.parse_args(arguments)))
     if request.from_day > request.to_day:
         parser.error(f"--from {request.from_day} is after --to {request.to_day}")
-    if request.trials < 1 or request.epochs < 1:
-        parser.error("--trials and --epochs must be at least 1")
+    if request.trials < 1 or request.epochs < 1 or request.workers < 0:
+        parser.error("--trials and --epochs must be at least 1, --workers at least 0")
     return request
 
 

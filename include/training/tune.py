@@ -10,11 +10,10 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.fs
 import ray
 import torch
@@ -23,9 +22,8 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from include.settings import S3Settings
-from include.training.encoding import Encoded, Encoders
-from include.training.loop import PARTS, Loop, LoopConfig, Tensors, best_device, build
-from include.training.network import NetworkConfig
+from include.training.loop import PARTS, Loop, best_device
+from include.training.material import Material, Start
 from include.training.progress import ProgressPrinter
 from include.training.trial import TrialSummary
 
@@ -53,47 +51,6 @@ DEFAULT = {
 }
 #: The first trial when a run goes on from a champion's weights: small steps, since what is known is to be kept.
 CONTINUED = {"dropout": 0.3, "learning_rate": 1e-3, "weight_decay": 1.0, "numeric_dropout": 0.1, "batch_size": 512}
-
-
-@dataclass(frozen=True)
-class Start:
-    """A network to go on from: its architecture and weights. The encoders must be those that it was trained with."""
-
-    network: NetworkConfig
-    weights: Mapping[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Material:
-    """What every trial needs, in the object store once."""
-
-    encoders: Encoders
-    train: tuple[Encoded, Any]
-    validation: tuple[Encoded, Any]
-    start: Start | None = None
-
-    def tensors(self, device: torch.device) -> tuple[Tensors, Tensors]:
-        """Train and validation rows on the device."""
-        return Tensors.of(*self.train, device), Tensors.of(*self.validation, device)
-
-    def all_tensors(self, device: torch.device) -> Tensors:
-        """The rows of both spans together on the device, in their order."""
-        (early, early_labels), (late, late_labels) = self.train, self.validation
-        rows = Encoded(np.concatenate([early.numeric, late.numeric]), np.concatenate([early.category, late.category]))
-        return Tensors.of(rows, np.concatenate([early_labels, late_labels]), device)
-
-    @property
-    def start_weights(self) -> Mapping[str, torch.Tensor] | None:
-        """The weights to go on from, if any."""
-        return self.start.weights if self.start else None
-
-    def begin(self, config: Mapping[str, Any], plan: "SearchPlan", train: Tensors, validation: Tensors) -> Loop:
-        """A loop before its first step, for one flat configuration of the search space."""
-        loop = LoopConfig.from_mapping({**config, "epochs": plan.epochs, "seed": plan.seed})
-        if self.start is None:
-            return build(self.encoders, NetworkConfig.from_mapping(config), loop, train, validation)
-        network = replace(self.start.network, dropout=config["dropout"])
-        return build(self.encoders, network, loop, train, validation, self.start_weights)
 
 
 @dataclass(frozen=True)
@@ -133,7 +90,9 @@ class TuneTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another configuration in the same process."""
-        self.loop = self.material.begin(new_config, self.plan, self.train_rows, self.validation_rows)
+        self.loop = self.material.begin(
+            new_config, self.plan.epochs, self.plan.seed, self.train_rows, self.validation_rows
+        )
         return True
 
     def step(self) -> dict[str, Any]:
@@ -296,7 +255,7 @@ def _collect(grid: tune.ResultGrid, material: Material, plan: SearchPlan) -> Sea
     if not usable:
         raise SearchFailed(f"none of {len(trials)} trials finished: {grid.errors[:1]}")
     best = min(usable, key=lambda i: (trials[i].validation_log_loss, trials[i].trial_id))
-    loop = material.begin(trials[best].config, plan, *material.tensors(torch.device("cpu")))
+    loop = material.begin(trials[best].config, plan.epochs, plan.seed, *material.tensors(torch.device("cpu")))
     checkpoint = grid[best].checkpoint
     assert checkpoint is not None
     with checkpoint.as_directory() as folder:

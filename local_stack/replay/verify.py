@@ -19,7 +19,7 @@ from include.bundle.bundle import load_bundle
 from include.bundle.store import S3Store
 from include.locations import MODELS_BUCKET, Topics
 from include.settings import S3Settings
-from include.training.dataset import PINNED_TABLES, Rows, Tables, pin_versions, read_rows
+from include.training.dataset import Tables, joined, pin_versions, rows_of
 from include.training.metrics import area_under_curve
 from include.use_case import UseCase
 from local_stack.airflow_api import AirflowApi, Report
@@ -151,35 +151,24 @@ def compare(use_case: UseCase, environment: Mapping[str, str], answers: Sequence
     Raises ``ValueError`` if no subject is in both, or their labels are of one class.
     """
     settings = S3Settings.from_environment(environment)
-    rows = _batch_rows(use_case, Tables.on_s3(use_case.name, settings), answers)
-    live, batch, labels = paired(
-        rows, answers, batch_probabilities(use_case, S3Store(settings, MODELS_BUCKET), rows, answers)
-    )
+    tables = Tables.on_s3(use_case.name, settings)
+    days = sorted({f"{answer.at:%Y-%m-%d}" for answer in answers})
+    table = joined(tables, pin_versions(tables), use_case.features, days)
+    rows, ids = rows_of(table, use_case.features), table.column("subject_id").to_pylist()
+    store, models = S3Store(settings, MODELS_BUCKET), sorted({answer.model_id for answer in answers})
+    bundles = {model: load_bundle(store, use_case.name, model, use_case.features) for model in models}
+    given = {
+        model: dict(zip(ids, bundle.probabilities(rows.columns).tolist(), strict=True))
+        for model, bundle in bundles.items()
+    }
+    live, batch, labels = paired(dict(zip(ids, rows.labels.tolist(), strict=True)), answers, given)
     return Comparison(len(labels), area_under_curve(labels, live), area_under_curve(labels, batch))
 
 
-def _batch_rows(use_case: UseCase, tables: Tables, answers: Iterable[Answered]) -> Rows:
-    versions = {name: version for name, version in pin_versions(tables).items() if name in PINNED_TABLES}
-    return read_rows(tables, versions, use_case.features, sorted({f"{answer.at:%Y-%m-%d}" for answer in answers}))
-
-
-def batch_probabilities(
-    use_case: UseCase, store: S3Store, rows: Rows, answers: Iterable[Answered]
-) -> dict[str, dict[str, float]]:
-    """Model -> subject -> probability that it gives for the batch layer's features."""
-    ids = [str(subject) for subject in rows.subject_ids]
-    found = {}
-    for model_id in sorted({answer.model_id for answer in answers}):
-        bundle = load_bundle(store, use_case.name, model_id, use_case.features)
-        found[model_id] = dict(zip(ids, bundle.probabilities(rows.columns).tolist(), strict=True))
-    return found
-
-
 def paired(
-    rows: Rows, answers: Iterable[Answered], batch: Mapping[str, Mapping[str, float]]
+    labels: Mapping[str, float], answers: Iterable[Answered], batch: Mapping[str, Mapping[str, float]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
     """Live and batch probabilities and labels of the subjects that have all three; batch by the model that answered."""
-    labels = dict(zip((str(subject) for subject in rows.subject_ids), rows.labels.tolist(), strict=True))
     both = [answer for answer in answers if answer.id in labels]
     if not both:
         raise ValueError("no answered subject has features and a closed label in the batch layer")

@@ -10,9 +10,13 @@ from deltalake import write_deltalake
 from numpy.typing import NDArray
 
 from include.features.spec import Columns, Feature, FeatureSet, Reference
-from include.training.dataset import Rows, Tables
+from include.training.dataset import Rows, Split, Tables
+from include.training.encoding import Encoders
+from include.training.material import Material, Start
+from include.training.scratch import Scratch
 
 FIRST_DAY = date(2020, 1, 1)
+IN_MEMORY = Scratch(Path("/nowhere"), 1 << 40)
 NUMERIC = ("x", "y", "sometimes_missing", "constant")
 
 
@@ -48,16 +52,27 @@ def rows(day_count: int, per_day: int, seed: int = 0) -> Rows:
     logit = 2.0 * np.abs(x) - 2.0 + 1.0 * np.isnan(sometimes) + 1.0 * (colour == "red")
     labels = (random.random(n) < 1 / (1 + np.exp(-logit))).astype(np.float32)
     columns = {"x": x, "y": y, "sometimes_missing": sometimes, "constant": np.full(n, 3.0), "colour": colour}
-    ids = np.array([f"s{i:06d}" for i in range(n)], dtype=object)
-    return Rows(ids, np.repeat(np.array(days(day_count), dtype=object), per_day), columns, labels)
+    return Rows(np.repeat(np.array(days(day_count), dtype="datetime64[D]"), per_day), columns, labels)
+
+
+def spans(data: Rows, split: Split) -> tuple[Rows, Rows, Rows]:
+    """The rows of train, validation and test days."""
+    train, validation, test = (data.between(d[0], d[-1]) for d in (split.train, split.validation, split.test))
+    return train, validation, test
+
+
+def material(train: Rows, validation: Rows, start: Start | None = None, bins: int = 8) -> Material:
+    """What a training is made of, in memory."""
+    return Material.of(Encoders.fit(FEATURES, train.columns, bins), train, validation, IN_MEMORY, start)
 
 
 def write_tables(root: Path, data: Rows, closed: list[str], features: FeatureSet = FEATURES) -> Tables:
     """Write features, labels and book as the Spark jobs do, to a local folder."""
     n = len(data)
-    frame = {"subject_id": data.subject_ids, **data.columns, "features_hash": [features.hash()] * n, "ds": data.days}
+    ids, ds = [f"s{i:06d}" for i in range(n)], data.days.astype(str).astype(object)
+    frame = {"subject_id": ids, **data.columns, "features_hash": [features.hash()] * n, "ds": ds}
     write_deltalake(str(root / "features"), _table(frame), partition_by=["ds"])
-    labels = {"subject_id": data.subject_ids, "label": data.labels.astype(np.int32), "ds": data.days}
+    labels = {"subject_id": ids, "label": data.labels.astype(np.int32), "ds": ds}
     write_deltalake(str(root / "labels"), _table(labels), partition_by=["ds"])
     book = {"stage": ["labels"] * len(closed), "closed": [True] * len(closed), "ds": closed}
     write_deltalake(str(root / "book"), _table(book))

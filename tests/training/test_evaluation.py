@@ -18,12 +18,12 @@ from include.training.evaluation import (
     slice_quality,
 )
 from include.training.metrics import area_under_curve, log_loss, quality
-from tests.training.synthetic import days, rows
+from tests.training.synthetic import days, rows, spans
 
 DAYS = days(12)
 DATA = rows(day_count=12, per_day=150)
 SPLIT = split_days(DAYS, validation_days=2, test_days=6)
-DATASET = Dataset(DATA.on(SPLIT.train), DATA.on(SPLIT.validation), DATA.on(SPLIT.test), SPLIT, {})
+DATASET = Dataset(*spans(DATA, SPLIT), SPLIT, {})
 TEST = DATASET.test
 
 
@@ -103,7 +103,7 @@ def test_slices_add_up_and_small_ones_are_measured_together(evaluation: Evaluati
 def test_slices_of_a_number_rise_and_a_slice_of_one_class_has_no_area() -> None:
     hour = np.where(np.arange(len(TEST)) % 3 == 0, 10.0, np.where(np.arange(len(TEST)) % 3 == 1, 9.0, np.nan))
     labels = np.where(hour == 10.0, 1.0, TEST.labels).astype(np.float32)
-    data = replace(TEST, columns={"hour": hour}, labels=labels)
+    data = replace(TEST, stored={"hour": hour}, labels=labels)
     found = slice_quality(data, Answers(labels, {"candidate": truth(TEST)}), "hour")
     assert [one.value for one in found] == ["9", "10", MISSING_VALUE]
     assert [one.auc is None for one in found] == [False, True, False]
@@ -115,7 +115,7 @@ def test_a_small_slice_is_not_called_badly_calibrated_by_chance() -> None:
     p = random.uniform(0.1, 0.4, 6000)
     labels = (random.random(6000) < p).astype(np.float32)
     column = np.repeat(np.arange(50.0), 120)
-    data = Rows(column, column, {"shop": column}, labels)
+    data = Rows(column.astype("datetime64[D]"), {"shop": column}, labels)
     errors = [one.calibration_error for one in slice_quality(data, Answers(labels, {"candidate": p}), "shop")]
     assert len(errors) == 50
     assert np.mean(errors) < 0.05

@@ -6,16 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from include.training.encoding import Encoders
-from include.training.loop import PARTS, Loop, LoopConfig, Tensors, build, predict, rate_factor, refit
+from include.training.finish import refit
+from include.training.loop import PARTS, Loop, LoopConfig, build, predict, rate_factor, shuffled
 from include.training.metrics import log_loss
 from include.training.network import NetworkConfig
-from tests.training.synthetic import FEATURES, days, rows
+from tests.training.synthetic import days, material, rows
 
 DATA = rows(day_count=4, per_day=500)
-TRAIN, VALIDATION = DATA.on(days(4)[:3]), DATA.on(days(4)[3:])
-ENCODERS = Encoders.fit(FEATURES, TRAIN.columns, bins=8)
+TRAIN, VALIDATION = DATA.between(*days(4)[:3:2]), DATA.between(days(4)[3], days(4)[3])
+MATERIAL = material(TRAIN, VALIDATION)
+ENCODERS = MATERIAL.encoders
 NETWORK = NetworkConfig(width=32, layers=1, dropout=0.1, embedding_width=4)
 
 
@@ -25,11 +28,8 @@ def one_thread() -> None:
 
 
 def make(seed: int = 1, epochs: int = 8, patience: int = 4) -> Loop:
-    cpu = torch.device("cpu")
-    train = Tensors.of(ENCODERS.encode(TRAIN.columns), TRAIN.labels, cpu)
-    validation = Tensors.of(ENCODERS.encode(VALIDATION.columns), VALIDATION.labels, cpu)
     config = LoopConfig(epochs=epochs, batch_size=128, learning_rate=5e-3, patience=patience, seed=seed)
-    return build(ENCODERS, NETWORK, config, train, validation)
+    return build(ENCODERS, NETWORK, config, *MATERIAL.tensors(torch.device("cpu")))
 
 
 def run(loop: Loop) -> list[float]:
@@ -76,8 +76,7 @@ def test_a_row_does_not_depend_on_its_batch() -> None:
     loop = make(epochs=1)
     loop.run_part()
     together = predict(loop.network, loop.validation)
-    alone = Tensors(loop.validation.numeric[:1], loop.validation.category[:1], loop.validation.labels[:1])
-    assert predict(loop.network, alone)[0] == pytest.approx(together[0], abs=1e-6)
+    assert predict(loop.network, loop.validation.span(0, 1))[0] == pytest.approx(together[0], abs=1e-6)
 
 
 def test_the_parts_of_an_epoch_are_its_whole() -> None:
@@ -92,12 +91,7 @@ def test_the_parts_of_an_epoch_are_its_whole() -> None:
 def test_trained_again_with_the_validation_days_a_seed_gives_the_same_network() -> None:
     loop = make(epochs=4)
     run(loop)
-    both = Tensors(
-        torch.cat([loop.train.numeric, loop.validation.numeric]),
-        torch.cat([loop.train.category, loop.validation.category]),
-        torch.cat([loop.train.labels, loop.validation.labels]),
-    )
-    one, two = (predict(refit(loop, ENCODERS, both), loop.validation) for _ in range(2))
+    one, two = (predict(refit(loop, MATERIAL, torch.device("cpu")), loop.validation) for _ in range(2))
     np.testing.assert_array_equal(one, two)
     labels = loop.validation.labels.numpy()
     # It has seen them now, so it knows them better than the network that had not.
@@ -113,6 +107,25 @@ def test_a_run_goes_on_from_given_weights() -> None:
     assert later.run_part().validation_auc == pytest.approx(known.progress.best_auc, abs=0.01)
     with pytest.raises(RuntimeError, match="size mismatch"):
         build(ENCODERS, replace(NETWORK, width=16), config, known.train, known.validation, weights)
+
+
+@given(count=st.integers(0, 40_000), seed=st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_every_row_comes_once_however_many_there_are(count: int, seed: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("include.training.loop.MIXED_ROWS", 8192)
+        one, two = (shuffled(count, torch.Generator().manual_seed(seed)) for _ in range(2))
+    assert torch.equal(one, two)
+    assert torch.equal(one.sort().values, torch.arange(count))
+
+
+def test_many_rows_come_in_pieces_and_mixed() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("include.training.loop.MIXED_ROWS", 4096)
+        order = shuffled(100_000, torch.Generator().manual_seed(0))
+    pieces = order[:4096] // 1024
+    assert len(pieces.unique()) == 4
+    assert (pieces.diff() != 0).float().mean() > 0.7
 
 
 def test_the_rate_warms_up_and_falls() -> None:

@@ -21,11 +21,11 @@ from include.training.model_card import IMPORTANCE_SHOWN, Story, model_card, rel
 from include.training.network import Network, NetworkConfig
 from include.training.trial import TrialSummary
 from include.use_case import UseCase
-from tests.training.synthetic import FEATURES, days, rows
+from tests.training.synthetic import FEATURES, days, rows, spans
 
 SPLIT = split_days(days(10), validation_days=1, test_days=6)
 DATA = rows(day_count=10, per_day=120)
-DATASET = Dataset(DATA.on(SPLIT.train), DATA.on(SPLIT.validation), DATA.on(SPLIT.test), SPLIT, {"labels": 3})
+DATASET = Dataset(*spans(DATA, SPLIT), SPLIT, {"labels": 3})
 BEST = TrialSummary("t1", "finished", {"learning_rate": 0.001}, 7, 0.71, 0.51, 1.5)
 OTHER = replace(BEST, trial_id="t2", status="stopped", validation_log_loss=0.6)
 TUNED = {"trials": 2, "trials_asked": 8, "config": {"num_leaves": 31}, "rounds": 40, "validation_log_loss": 0.5}

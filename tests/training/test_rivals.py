@@ -3,18 +3,17 @@
 import numpy as np
 import pytest
 
-from include.training.encoding import Encoders
 from include.training.metrics import log_loss, quality
 from include.training.rivals import DEFAULT, LightGbm, base_rate
-from tests.training.synthetic import FEATURES, days, rows
+from tests.training.synthetic import days, material, rows
 
 DATA = rows(day_count=3, per_day=500)
-TRAIN, VALIDATION, TEST = (DATA.on([day]) for day in days(3))
-ENCODERS = Encoders.fit(FEATURES, TRAIN.columns)
+TRAIN, VALIDATION, TEST = (DATA.between(day, day) for day in days(3))
+MATERIAL = material(TRAIN, VALIDATION)
 
 
 def boosted(seed: int = 0, trials: int = 1, time_limit_s: float | None = None) -> LightGbm:
-    return LightGbm(ENCODERS, TRAIN, VALIDATION, seed, threads=1, trials=trials, time_limit_s=time_limit_s)
+    return LightGbm(MATERIAL, seed, threads=1, trials=trials, time_limit_s=time_limit_s)
 
 
 def test_rivals_give_probabilities() -> None:

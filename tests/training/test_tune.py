@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,25 +14,21 @@ from typing import Any, ClassVar
 
 import psutil
 import pytest
-import ray
 import torch
 
-from include.training.encoding import Encoders
 from include.training.log_lines import PROGRESS
+from include.training.material import Material
 from include.training.progress import ProgressPrinter, progress
-from include.training.tune import Material, SearchPlan, connect_ray, search
+from include.training.tune import SearchPlan, search
 from local_stack.layout import REPO_ROOT
-from tests.training.synthetic import FEATURES, days, rows
+from tests.training.synthetic import days, material, rows
 
 PLAN = SearchPlan(trials=3, epochs=3, seed=5, max_concurrent=1)
 
 
-def material() -> Material:
+def small() -> Material:
     data = rows(day_count=3, per_day=400)
-    train, validation = data.on(days(3)[:2]), data.on(days(3)[2:])
-    encoders = Encoders.fit(FEATURES, train.columns, bins=8)
-    spans = [(encoders.encode(part.columns), part.labels) for part in (train, validation)]
-    return Material(encoders, spans[0], spans[1])
+    return material(data.between(*days(2)), data.between(days(3)[2], days(3)[2]))
 
 
 def test_progress_counts_trials_and_names_the_best() -> None:
@@ -51,25 +46,18 @@ def test_progress_counts_trials_and_names_the_best() -> None:
     }
 
 
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    connect_ray()
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.integration
 def test_a_search_finds_the_signal_and_goes_on_where_it_was(
     local_ray: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     torch.set_num_threads(1)
-    found = search(material(), PLAN, str(tmp_path), None)
+    found = search(small(), PLAN, str(tmp_path), None)
     lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith(PROGRESS)]
     assert json.loads(lines[-1].removeprefix(PROGRESS))["done"] == PLAN.trials
     assert len({trial.trial_id for trial in found.trials}) == PLAN.trials
     assert {trial.status for trial in found.trials} <= {"finished", "stopped"}
     assert found.best.validation_log_loss == min(trial.validation_log_loss or 9.0 for trial in found.trials)
-    again = search(material(), replace(PLAN), str(tmp_path), None)
+    again = search(small(), replace(PLAN), str(tmp_path), None)
     assert again.trials == found.trials
     assert again.loop.progress == found.loop.progress
 
@@ -94,12 +82,12 @@ def test_a_killed_trial_ends_like_an_undisturbed_one(
 ) -> None:
     torch.set_num_threads(1)
     plan = SearchPlan(trials=1, epochs=4, seed=3, max_concurrent=1)
-    undisturbed = search(material(), plan, str(tmp_path / "undisturbed"), None)
+    undisturbed = search(small(), plan, str(tmp_path / "undisturbed"), None)
     # Anywhere: before the first checkpoint it starts again, after it goes on from there.
     monkeypatch.setattr(Killer, "after", random.randint(1, 2 * plan.epochs - 1))
     monkeypatch.setattr(Killer, "killed", [])
     monkeypatch.setattr("include.training.tune.ProgressPrinter", Killer)
-    killed = search(material(), plan, str(tmp_path / "killed"), None)
+    killed = search(small(), plan, str(tmp_path / "killed"), None)
     assert len(Killer.killed) == 1, f"never got to part {Killer.after}"
     one, other = undisturbed.best, killed.best
     assert (one.validation_auc, one.validation_log_loss) == (other.validation_auc, other.validation_log_loss)
@@ -111,10 +99,10 @@ def test_a_killed_trial_ends_like_an_undisturbed_one(
 LONGER = SearchPlan(trials=8, epochs=4, seed=5, max_concurrent=1)
 SEARCH = """
 import sys
-from tests.training.test_tune import LONGER, material
+from tests.training.test_tune import LONGER, small
 from include.training.tune import connect_ray, search
 connect_ray()
-search(material(), LONGER, sys.argv[1], None)
+search(small(), LONGER, sys.argv[1], None)
 """
 
 
@@ -141,7 +129,7 @@ def test_a_killed_search_keeps_its_finished_trials(
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
     capfd.readouterr()
-    found = search(material(), LONGER, str(tmp_path), None)
+    found = search(small(), LONGER, str(tmp_path), None)
     lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith(PROGRESS)]
     assert 1 <= trials_done(lines[0]) < LONGER.trials, "a finished trial was lost, or nothing was left to do"
     assert len({trial.trial_id for trial in found.trials}) == LONGER.trials

@@ -22,7 +22,8 @@ import ray
 import torch
 
 from include.training.dataset import Dataset
-from include.training.tune import Material, SearchPlan, connect_ray
+from include.training.material import Material
+from include.training.tune import SearchPlan, connect_ray
 from local_stack.layout import REPO_ROOT
 from tests.bench.training import backbones, features, nightly, nights, precision, quality, searching
 from tests.bench.training.material import TEST_FROM, VALIDATE_FROM, Year, write_for_rivals
@@ -31,8 +32,6 @@ from tests.bench.training.rivals import rivals_python, run_rival, seconds_to
 FOLDER = REPO_ROOT / ".local" / "bench-training"
 METHODS = ("realmlp-td-no-smoothing", "tabm-d")
 DEFAULT_PARTS = ("quality", "rivals", "search", "nightly", "nights", "features", "precision")
-
-
 #: The parts that search on a Ray which they find running; the nightly run starts its own.
 SEARCHING = ("quality", "rivals", "search")
 
@@ -43,6 +42,7 @@ class Options:
 
     only: Sequence[str]
     trials: int
+    search_trials: int
     seeds: int
     epochs: int
     factor: float
@@ -103,7 +103,8 @@ class Bench:
     def search(self) -> list[str]:
         """Trials an hour beside plain Ray Tune."""
         dataset = self.year.window(nightly.LAST, nightly.WINDOW_DAYS, validation_days=9, test_days=12)
-        material, plan = self.year.material(dataset), SearchPlan(self.options.trials, self.options.epochs, seed=0)
+        material = self.year.material(dataset)
+        plan = SearchPlan(self.options.search_trials, self.options.epochs, seed=0)
         fast = searching.ours(material, plan, self.storage / "fast")
         return searching.report(fast, searching.plain(material, plan, self.storage / "plain"))
 
@@ -154,7 +155,8 @@ def parse(arguments: Sequence[str]) -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="bench-training", description="The network against its rivals.")
     parser.add_argument("--only", type=lambda text: text.split(","), default=DEFAULT_PARTS)
-    parser.add_argument("--trials", type=int, default=8, help="of every search")
+    parser.add_argument("--trials", type=int, default=8, help="of every other search")
+    parser.add_argument("--search-trials", type=int, default=48, help="of the search beside plain Ray Tune")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--factor", type=float, default=5.0, help="rivals may take so many times as long as we do")

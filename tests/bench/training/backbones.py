@@ -130,10 +130,8 @@ def folds(folder: Path) -> tuple[Fold, ...]:
 
 def fold_of(year: Year, dataset: Dataset) -> Fold:
     """A dataset's train and validation rows."""
-    encoders = Encoders.fit(year.use_case.features, dataset.train.columns)
-    spans = (dataset.train, dataset.validation)
-    train, validation = (Tensors.of(encoders.encode(r.columns), r.labels, torch.device("cpu")) for r in spans)
-    return Fold(encoders, train, validation)
+    material = year.material(dataset)
+    return Fold(material.encoders, *material.tensors(torch.device("cpu")))
 
 
 def measure(task: tuple[Path, str, float, float, int]) -> Outcome:

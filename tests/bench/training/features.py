@@ -4,14 +4,16 @@ LightGBM, because it takes whatever columns it is given without tuning anything 
 stopping on the validation days. It knows the features by their names: not networks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from include.training.dataset import Dataset, Rows
 from include.training.encoding import Encoders
+from include.training.material import Material
 from include.training.metrics import Quality, quality
 from include.training.rivals import LightGbm
 from include.use_case import UseCase
+from tests.bench.training.material import IN_MEMORY
 
 WEATHER = ("weather_", "rain_")
 QUEUE = ("origin_queue", "origin_carrier_queue")
@@ -61,15 +63,14 @@ def steps(use_case: UseCase, dataset: Dataset, threads: int) -> list[Step]:
         features = tuple(feature for feature in use_case.features.features if feature.name in taken)
         train, validation, test = (only(rows, taken) for rows in (dataset.train, dataset.validation, dataset.test))
         encoders = Encoders.fit(replace(use_case.features, features=features), train.columns)
-        boosted = LightGbm(encoders, train, validation, seed=0, threads=threads)
+        boosted = LightGbm(Material.of(encoders, train, validation, IN_MEMORY), seed=0, threads=threads)
         found.append(Step(kind, len(features), quality(test.labels, boosted.validated_probabilities(test))))
     return found
 
 
 def only(rows: Rows, names: set[str]) -> Rows:
     """The rows with some of their columns."""
-    columns: Mapping[str, object] = {name: values for name, values in rows.columns.items() if name in names}
-    return replace(rows, columns=columns)
+    return replace(rows, stored={name: column for name, column in rows.stored.items() if name in names})
 
 
 def report(found: list[Step]) -> list[str]:

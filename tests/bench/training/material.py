@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from include.bundle.bundle import Predictor
 from include.training.dataset import Dataset, Rows, Split, Tables, closed_days, load_dataset, pin_versions
 from include.training.encoding import Encoders
-from include.training.tune import Material
+from include.training.material import Material, Start
+from include.training.scratch import Scratch
 from include.use_case import UseCase, load_use_case
 from tests.bench.training.flights import FIRST, LAST, year_tables
 
 #: Train January to September, of which the last two months validate; test October to December. One month would choose
 #: what suits that month.
+IN_MEMORY = Scratch(Path("/nowhere"), 1 << 40)
 VALIDATE_FROM, TEST_FROM = "2013-08-01", "2013-10-01"
 
 
@@ -44,7 +47,7 @@ class Year:
             tuple(day for day in days if validate_from <= day < test_from),
             tuple(day for day in days if day >= test_from),
         )
-        return load_dataset(self.tables, self.versions, self.use_case.features, split)
+        return load_dataset(self.tables, self.versions, self.use_case.features, split, IN_MEMORY)
 
     def window(self, last: date, days: int, validation_days: int, test_days: int) -> Dataset:
         """A nightly run's window of ``days`` that ends with ``last``, both spans at its end as long as said."""
@@ -53,13 +56,11 @@ class Year:
         first, end = last - timedelta(days=days - 1), last + timedelta(days=1)
         return self.dataset(*(day.isoformat() for day in (validate_from, test_from, first, end)))
 
-    def material(self, dataset: Dataset) -> Material:
-        """What a search needs of a dataset."""
-        encoders = Encoders.fit(self.use_case.features, dataset.train.columns)
-        train, validation = (
-            (encoders.encode(rows.columns), rows.labels) for rows in (dataset.train, dataset.validation)
-        )
-        return Material(encoders, train, validation)
+    def material(self, dataset: Dataset, start: Predictor | None = None) -> Material:
+        """What a search needs of a dataset; ``start`` is a network to go on from."""
+        encoders = start.encoders if start else Encoders.fit(self.use_case.features, dataset.train.columns)
+        origin = Start(start.network.config, start.network.state_dict()) if start else None
+        return Material.of(encoders, dataset.train, dataset.validation, IN_MEMORY, origin)
 
 
 def write_for_rivals(dataset: Dataset, encoders: Encoders, folder: Path) -> None:

@@ -16,12 +16,10 @@ import numpy as np
 import torch
 
 from include.bundle.bundle import Predictor
-from include.training.calibration import fit_temperature
 from include.training.dataset import Dataset
-from include.training.encoding import Encoders
-from include.training.loop import levelled, predict_logits, refit
+from include.training.finish import finish
 from include.training.metrics import Quality, quality
-from include.training.tune import CONTINUED, DEFAULT, Material, SearchPlan, Start
+from include.training.tune import CONTINUED, DEFAULT
 from tests.bench.training.material import Year
 
 STRATEGIES = ("continue", "retrain", "never")
@@ -44,18 +42,11 @@ def trained(
 ) -> tuple[Predictor, float]:
     """One night's training: until validation stops improving, then once more with the validation days."""
     started = time.perf_counter()
-    encoders = start.encoders if start else Encoders.fit(year.use_case.features, dataset.train.columns)
-    train, validation = ((encoders.encode(r.columns), r.labels) for r in (dataset.train, dataset.validation))
-    origin = Start(start.network.config, start.network.state_dict()) if start else None
-    material = Material(encoders, train, validation, origin)
-    cpu = torch.device("cpu")
-    loop = material.begin(config, SearchPlan(1, epochs, 0), *material.tensors(cpu))
+    material, cpu = year.material(dataset, start), torch.device("cpu")
+    loop = material.begin(config, epochs, 0, *material.tensors(cpu))
     while not loop.finished:
         loop.run_part()
-    best = levelled(loop.best_network(), loop.train)
-    temperature = fit_temperature(validation[1], predict_logits(best, loop.validation), dataset.validation.days)
-    network = refit(loop, encoders, material.all_tensors(cpu), material.start_weights)
-    return Predictor(network, encoders, temperature), time.perf_counter() - started
+    return finish(loop, material, dataset.validation.days, cpu).final, time.perf_counter() - started
 
 
 def simulate(year: Year, first: date, nights: int, epochs: int) -> list[Night]:
@@ -74,7 +65,7 @@ def simulate(year: Year, first: date, nights: int, epochs: int) -> list[Night]:
         else:
             models["retrain"], seconds["retrain"] = trained(dataset, year, DEFAULT, epochs, None)
             models["continue"], seconds["continue"] = trained(dataset, year, CONTINUED, epochs, models["continue"])
-        rows = dataset.test.on([scored.isoformat()])
+        rows = dataset.test.between(scored.isoformat(), scored.isoformat())
         figures = {name: quality(rows.labels, model.probabilities(rows.columns)) for name, model in models.items()}
         found.append(Night(scored.isoformat(), figures, seconds))
         print(lines_of(found[-1]), flush=True)

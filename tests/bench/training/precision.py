@@ -7,14 +7,15 @@ loop: nothing else of training.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from include.training.loop import PARTS, Loop, LoopConfig, Tensors, best_device, predict
+from include.training.material import Material
 from include.training.metrics import log_loss
 from include.training.network import Network, NetworkConfig
-from include.training.tune import Material
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class HalfLoop(Loop):
 class CompiledLoop(Loop):
     """The loss through ``torch.compile``."""
 
-    def __init__(self, network: Network, config: LoopConfig, train: Tensors, validation: Tensors) -> None:
-        super().__init__(network, config, train, validation)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._compiled: Callable[..., Tensor] = torch.compile(super().loss)
 
     def loss(self, numeric: Tensor, category: Tensor, labels: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ def timings(material: Material) -> list[Timing | str]:
 def timed(name: str, kind: type[Loop], material: Material, train: Tensors, validation: Tensors) -> Timing:
     """Train two epochs and time the second."""
     torch.manual_seed(0)
-    loop = kind(Network(material.encoders, NetworkConfig()).to(train.labels.device), LoopConfig(), train, validation)
+    loop = kind(Network(material.encoders, NetworkConfig()).to(train.device), LoopConfig(), train, validation)
     for part in range(2 * PARTS):
         if part == PARTS:
             started = time.perf_counter()

@@ -7,19 +7,20 @@ knows the search and the rivals: not clocks of other libraries.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from include.bundle.bundle import Predictor
-from include.training.calibration import fit_temperature
 from include.training.dataset import Dataset
-from include.training.loop import PARTS, Loop, build, levelled, predict_logits, refit
+from include.training.finish import refit, validated
+from include.training.loop import PARTS, Loop, build, levelled
+from include.training.material import Material
 from include.training.metrics import Quality, quality
 from include.training.rivals import LightGbm
-from include.training.tune import Material, SearchPlan, search
+from include.training.tune import SearchPlan, search
 
 
 @dataclass(frozen=True)
@@ -50,25 +51,21 @@ def tune_both(dataset: Dataset, material: Material, plan: SearchPlan, storage: P
     started = time.perf_counter()
     found = search(material, plan, str(storage), None)
     seconds = time.perf_counter() - started
-    best, validation = levelled(found.loop.best_network(), found.loop.train), dataset.validation
-    temperature = fit_temperature(validation.labels, predict_logits(best, found.loop.validation), validation.days)
+    temperature = validated(found.loop, material, dataset.validation.days).temperature
     started = time.perf_counter()
-    lightgbm = LightGbm(material.encoders, dataset.train, dataset.validation, plan.seed, threads, plan.trials)
+    lightgbm = LightGbm(material, plan.seed, threads, plan.trials)
     boosted = time.perf_counter() - started
     return Tuned(found.loop, temperature, lightgbm, seconds, boosted, dict(found.best.config))
 
 
 def measure_seed(tuned: Tuned, dataset: Dataset, material: Material, seed: int) -> Seed:
     """Train both once more with a seed, and test them."""
-    cpu = torch.device("cpu")
-    loop = Loop(tuned.loop.network, replace(tuned.loop.config, seed=seed), tuned.loop.train, tuned.loop.validation)
-    loop.progress = tuned.loop.progress
     started = time.perf_counter()
-    network = refit(loop, material.encoders, material.all_tensors(cpu))
+    network = refit(tuned.loop, material, torch.device("cpu"), seed=seed)
     seconds = time.perf_counter() - started
     predictor = Predictor(network, material.encoders, tuned.temperature)
     started = time.perf_counter()
-    booster = tuned.lightgbm.refit(dataset.train, dataset.validation, seed)
+    booster = tuned.lightgbm.refit(seed)
     boosted = time.perf_counter() - started
     labels, test = dataset.test.labels, dataset.test
     return Seed(

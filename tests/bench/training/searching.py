@@ -14,7 +14,8 @@ import torch
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from include.training.tune import DEFAULT, METRIC, Material, SearchPlan, cluster_has, search, search_space
+from include.training.material import Material
+from include.training.tune import DEFAULT, METRIC, SearchPlan, cluster_has, search, search_space
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def ours(material: Material, plan: SearchPlan, storage: Path) -> Speed:
 def train_one(config: dict[str, Any], material: Material, plan: SearchPlan) -> None:
     """One trial to its end, early stopping as ours."""
     torch.set_num_threads(1)
-    loop = material.begin(config, plan, *material.tensors(torch.device("cpu")))
+    loop = material.begin(config, plan.epochs, plan.seed, *material.tensors(torch.device("cpu")))
     while not loop.finished:
         loop.run_part()
         tune.report({"best_auc": loop.progress.best_auc, METRIC: loop.progress.best_log_loss})

@@ -5,10 +5,8 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 
-from include.training.dataset import Rows
 from include.use_case import load_use_case
 from local_stack.replay.session import Plan
 from local_stack.replay.tables import comparison_lines, freshness_table
@@ -24,18 +22,13 @@ def answer(subject: str, model: str = "m", probability: float = 0.5, **behind: i
     return Answered(subject, TEN + timedelta(seconds=40), model, probability, as_of)
 
 
-def rows(*subjects: str) -> Rows:
-    labels = np.array([n % 2 for n in range(len(subjects))], dtype=np.float32)
-    return Rows(np.array(subjects, dtype=object), np.array(["2013-02-04"] * len(subjects), dtype=object), {}, labels)
-
-
 def test_subjects_are_paired_by_id_and_scored_by_the_model_that_answered() -> None:
     answers = [answer("b", "old", 0.9), answer("a", "new", 0.1), answer("stranger", "new", 0.5)]
     batch = {"old": {"a": 0.0, "b": 0.8}, "new": {"a": 0.2, "b": 0.0}}
-    live, again, labels = paired(rows("a", "b"), answers, batch)
+    live, again, labels = paired({"a": 0.0, "b": 1.0}, answers, batch)
     assert (live.tolist(), again.tolist(), labels.tolist()) == ([0.9, 0.1], [0.8, 0.2], [1.0, 0.0])
     with pytest.raises(ValueError, match="no answered subject"):
-        paired(rows("a"), [answer("b")], {})
+        paired({"a": 0.0}, [answer("b")], {})
 
 
 def test_freshness_is_told_in_minutes_behind_the_prediction_s_own() -> None:
