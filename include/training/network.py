@@ -15,6 +15,9 @@ from torch.nn import functional
 
 from include.training.encoding import Encoders, NumericEncoder
 
+#: Standard deviations on either side of the mean over which a number's line runs.
+LINE_END = 2.5
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -70,10 +73,6 @@ class NumericEmbedding(nn.Module):
         bent = torch.bmm(steps.transpose(0, 1), self.bends).transpose(0, 1)
         line = value.clamp(-LINE_END, LINE_END) * self.slope
         return torch.where(absent, self.missing, line + self.bias + bent).flatten(1)
-
-
-#: Standard deviations on either side of the mean over which a number's line runs.
-LINE_END = 2.5
 
 
 class Network(nn.Module):
