@@ -24,6 +24,7 @@ from local_stack.servers.predictor import predictor
 from local_stack.servers.ray import ray
 from local_stack.servers.s3 import s3
 from local_stack.servers.stream import stream
+from local_stack.servers.superset import superset_servers
 from local_stack.spark_conf import write_conf
 from local_stack.stack import Server, Stack
 
@@ -34,7 +35,8 @@ LIVES = 3  # a server that died this often while it was starting will not come u
 def all_servers(stack: Stack) -> tuple[Server, ...]:
     """Every server of the stack, each after those it needs."""
     stores = (s3(stack), kafka(stack), mysql(stack), metastore(stack))
-    return (*stores, *airflow_servers(stack), predictor(stack), stream(stack), hiveserver2(stack), ray(stack))
+    compute = (predictor(stack), stream(stack), hiveserver2(stack), ray(stack))
+    return (*stores, *airflow_servers(stack), *compute, *superset_servers(stack))
 
 
 def choose(servers: Sequence[Server], names: Sequence[str], everything: bool) -> list[Server]:
@@ -168,11 +170,12 @@ def down(stack: Stack) -> None:
 def stop_waves(servers: Sequence[Server]) -> list[list[Server]]:
     """Servers in the order in which they may stop: what uses a store goes before any store.
 
-    Airflow's tasks use everything, so its four processes go first, whatever their own needs say.
+    Airflow's tasks use everything, so its processes go first, whatever their own needs say, and Superset's worker too.
     """
-    users = [s for s in servers if s.name.startswith("airflow") and s.name != "airflow-api"]
-    services = [s for s in servers if s.name in ("airflow-api", "predictor", "stream", "ray", "hiveserver2")]
-    named = {s.name for s in (*users, *services)}
+    fronts = [s for s in servers if s.name in ("airflow-api", "superset")]
+    users = [s for s in servers if s.name.startswith(("airflow", "superset")) and s not in fronts]
+    services = [s for s in servers if s.name in ("predictor", "stream", "ray", "hiveserver2")]
+    named = {s.name for s in (*users, *fronts, *services)}
     stores = [s for s in servers if s.name not in named]
     above = [s for s in stores if s.needs]
-    return [wave for wave in (users, services, above, [s for s in stores if not s.needs]) if wave]
+    return [wave for wave in (users, fronts, services, above, [s for s in stores if not s.needs]) if wave]
