@@ -30,9 +30,13 @@ TYPES = {
 }
 #: How long a store's answers may be shown again, seconds: MySQL is asked each time, the archive changes once a day.
 KEPT_SECONDS: Mapping[Store, int] = {"MySQL": -1, "Hive": 3600}
+#: Column headings that do not follow from a column's name.
+HEADINGS = {
+    **{"ds": "Day (UTC)", "from_ds": "First day", "to_ds": "Last day"},
+    **{"time": "Time (UTC)", "night": "Trained (UTC)", "who": "Model or rival"},
+}
 ANY_TIME = "No filter"
 PALETTE = "supersetColors"
-MARGIN = 5
 
 
 def id_of(kind: str, name: str) -> str:
@@ -90,6 +94,7 @@ def _column(column: Column, spec: Dataset) -> dict[str, Any]:
         "is_active": True,
         "groupby": True,
         "filterable": True,
+        "verbose_name": HEADINGS.get(column.name, column.name.replace("_", " ").capitalize()),
         "description": column.description or None,
     }
 
@@ -133,7 +138,7 @@ def params(chart: Chart) -> dict[str, Any]:
         "extra_form_data": {},
     }
     if chart.kind.startswith("big_number"):
-        form |= {"metric": metrics[0], "header_font_size": 0.4, "subheader_font_size": 0.125}
+        form |= {"metric": metrics[0], "header_font_size": 0.3, "subheader_font_size": 0.125}
     elif chart.kind == "table":
         form |= _table(chart, metrics)
     elif chart.kind == "heatmap_v2":
@@ -165,7 +170,7 @@ def _series(chart: Chart, metrics: list[dict[str, Any]]) -> dict[str, Any]:
         "x_axis_time_format": "smart_date",
         "x_axis_sort_asc": True,
         "y_axis_title_position": "Left",
-        "y_axis_title_margin": 40,
+        "y_axis_title_margin": 50,
         "x_axis_title_margin": 30,
         "sort_series_type": "name",
         "sort_series_ascending": True,
@@ -263,12 +268,15 @@ def dashboard(spec: Dashboard) -> dict[str, Any]:
         "position": Layout(spec).nodes,
         "metadata": {
             "color_scheme": PALETTE,
+            "color_scheme_domain": [],
+            "shared_label_colors": [],
+            "map_label_colors": {},
             "refresh_frequency": spec.refresh_seconds,
             "cross_filters_enabled": False,
             "native_filter_configuration": [native_filter(f) for f in spec.filters],
             "timed_refresh_immune_slices": [],
             "expanded_slices": {},
-            "label_colors": {},
+            "label_colors": dict(spec.colors),
         },
         "version": VERSION,
         "published": True,

@@ -15,13 +15,15 @@ QUALITY = Dataset(
     "Quality of candidates",
     "MySQL",
     f"""
-SELECT time, model, role, split, from_ds, to_ds, `rows` AS subjects, auc, log_loss, brier, calibration_error,
+SELECT time, DATE_FORMAT(MAX(time) OVER (PARTITION BY measured_by), '%Y-%m-%d %H:%i') AS night, model, role, split,
+  from_ds, to_ds, `rows` AS subjects, auc, log_loss, brier, calibration_error,
   CASE role WHEN 'candidate' THEN 'network' WHEN 'champion' THEN 'champion before' WHEN 'base_rate' THEN 'base rate'
     WHEN 'lightgbm' THEN 'LightGBM' ELSE role END AS who
 FROM ({NEWEST_QUALITY}) newest WHERE newest_first = 1 AND split <> 'live'
 """,
     (
         Column("time", "time", "When it was measured, UTC"),
+        Column("night", "text", "When the training run was done, UTC"),
         Column("model", "text", "First 8 characters of the bundle's id; empty for a rival"),
         Column("role", "text"),
         Column("split", "text", "validation or test"),
@@ -143,26 +145,26 @@ FIGURES = (
 AUC_BY_NIGHT = Chart(
     "AUC on the test days, by training night",
     QUALITY,
-    "echarts_timeseries_line",
-    "Area under the ROC curve on days that no search has seen. The network should lie above its rivals.",
+    "echarts_timeseries_bar",
+    "Area under the ROC curve on days that no search has seen; 0.5 is chance. The network beside its rivals.",
     (Metric("AVG(auc)", "AUC"),),
     ("who",),
-    x="time",
+    x="night",
     where="split = 'test'",
-    options={"y_axis_format": ".3f", "markerEnabled": True, "markerSize": 9, "truncateYAxis": True}
-    | {"y_axis_bounds": [None, None], "y_axis_title": "AUC"},
+    options={"y_axis_format": ".3f", "show_value": True, "truncateYAxis": True, "y_axis_bounds": [0.45, None]}
+    | {"y_axis_title": "AUC", "x_axis_title": "end of the training run, UTC"},
 )
 LOG_LOSS_BY_NIGHT = Chart(
     "Log-loss on the test days, by training night",
     QUALITY,
-    "echarts_timeseries_line",
+    "echarts_timeseries_bar",
     "Mean negative log-likelihood in nats; lower is better. The gate compares this figure.",
     (Metric("AVG(log_loss)", "Log-loss"),),
     ("who",),
-    x="time",
+    x="night",
     where="split = 'test'",
-    options={"y_axis_format": ".3f", "markerEnabled": True, "markerSize": 9, "truncateYAxis": True}
-    | {"y_axis_bounds": [None, None], "y_axis_title": "log-loss, nats"},
+    options={"y_axis_format": ".3f", "show_value": True, "y_axis_title": "log-loss, nats"}
+    | {"x_axis_title": "end of the training run, UTC"},
 )
 VERSIONS = Chart(
     "Versions and rivals on the test days",
@@ -170,10 +172,11 @@ VERSIONS = Chart(
     "table",
     "Each training night's network beside the champion of the time, the base rate and LightGBM.",
     FIGURES,
-    ("time", "who", "model", "from_ds", "to_ds"),
+    ("night", "who", "model", "from_ds", "to_ds"),
     where="split = 'test'",
     options={"column_config": FORMATS, "server_page_length": 20, "order_desc": True},
     width=12,
+    height=36,
 )
 LIVE_BY_DAY = Chart(
     "Live AUC by day and model",

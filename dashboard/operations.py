@@ -110,7 +110,6 @@ COMPLETE_THROUGH = Chart(
         "force_timestamp_formatting": True,
         "time_format": "%Y-%m-%d %H:%M",
         "subheader": "everything known before is counted",
-        "header_font_size": 0.3,
     },
     width=3,
     height=22,

@@ -105,6 +105,8 @@ class Dashboard:
     description: str
     tabs: tuple[Tab, ...]
     filters: tuple[Filter, ...] = ()
+    colors: Mapping[str, str] = field(default_factory=dict)
+    """Colours of series by their name; the others follow the palette."""
     refresh_seconds: int = 0
 
     def charts(self) -> Iterator[Chart]:

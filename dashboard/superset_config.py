@@ -17,11 +17,11 @@ from sqlalchemy.dialects.mysql.base import MySQLDialect
 pymysql.install_as_MySQLdb()
 
 
-def _use_no_sequences(dialect: type[MySQLDialect]) -> None:
+def _use_no_sequences(dialect: Any) -> None:
     """SQLAlchemy 1.4 takes MariaDB's sequences for usable and then writes them wrongly; auto-increment does."""
     initialize = dialect.initialize
 
-    def without(self: MySQLDialect, connection: Any) -> None:
+    def without(self: Any, connection: Any) -> None:
         initialize(self, connection)
         self.supports_sequences = False
 

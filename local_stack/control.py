@@ -39,13 +39,16 @@ def all_servers(stack: Stack) -> tuple[Server, ...]:
     return (*stores, *airflow_servers(stack), *compute, *superset_servers(stack))
 
 
-def choose(servers: Sequence[Server], names: Sequence[str], everything: bool) -> list[Server]:
-    """The servers asked for with all that they need: the core by default."""
+def choose(
+    servers: Sequence[Server], names: Sequence[str], everything: bool, without: Sequence[str] = ()
+) -> list[Server]:
+    """The servers asked for, less those ``without`` which to do, with all that they need: the core by default."""
     by_name = {server.name: server for server in servers}
-    unknown = [name for name in names if name not in by_name]
+    unknown = [name for name in (*names, *without) if name not in by_name]
     if unknown:
         raise StackError(f"no server is called {unknown[0]}", f"choose from {', '.join(by_name)}")
     wanted = set(names) or {s.name for s in servers if everything or not s.on_demand}
+    wanted -= set(without)
     for server in reversed(servers):
         if server.name in wanted:
             wanted |= set(server.needs)
@@ -61,11 +64,11 @@ class Started:
     note: str
 
 
-def up(stack: Stack, names: Sequence[str] = (), everything: bool = False) -> None:
+def up(stack: Stack, names: Sequence[str] = (), everything: bool = False, without: Sequence[str] = ()) -> None:
     """Bring the servers up and healthy; raise with one line when one is not."""
     began = time.monotonic()
     servers = all_servers(stack)
-    chosen = choose(servers, names, everything)
+    chosen = choose(servers, names, everything, without)
     states = supervision.process_states(stack)
     idle = [s for s in chosen if states.get(s.name, ("STOPPED", 0))[0] != "RUNNING"]
     refuse_taken(stack.ports, [name for s in idle if not _trying(states, s) for name in s.port_names])

@@ -13,6 +13,15 @@ from dashboard.specs import Chart, Column, Dashboard, Dataset, Filter, Metric, R
 SCHEMA = "flight_delay"
 SOURCES = ("schedule", "departures", "arrivals", "cancellations", "weather")
 LATE_MINUTES = 15
+GOOD, BAD, GONE, CALM = "#5AC189", "#FF7F44", "#666666", "#1FA8C9"
+COLORS = {
+    **{"on time": GOOD, "late": BAD, "cancelled": GONE},
+    **{"Ingested": GOOD, "Quarantined": "#E04355", "Duplicate": "#FCC700"},
+    **{"network": CALM, "LightGBM": GOOD, "base rate": "#A1A6BD", "champion before": "#454E7C"},
+    **{"predicted": CALM, "observed": BAD, "complete": GOOD, "degraded": BAD},
+    **{"lower end": "#A1A6BD", "share late": BAD, "upper end": "#A1A6BD"},
+    **{"EWR": CALM, "JFK": "#454E7C", "LGA": GOOD},
+}
 SHARE = {"d3NumberFormat": ".1%"}
 WHOLE = {"d3NumberFormat": ",d"}
 
@@ -91,7 +100,7 @@ NUMBERS: Row = (
     operations.COMPLETE_THROUGH,
     _last_day("Departures, last day", DEPARTED, ",d", "flights left the gate"),
     _last_day("Late departures, last day", LATE_SHARE, ".1%", "left more than 15 minutes late"),
-    _last_day("Mean departure delay, last day", MEAN_DELAY, ".1f", "minutes after schedule"),
+    _last_day("Mean delay, last day", MEAN_DELAY, ".1f", "minutes after scheduled departure"),
 )
 DELAY_LINES = Chart(
     "Mean departure delay by airport and hour",
@@ -102,7 +111,7 @@ DELAY_LINES = Chart(
     ("airport",),
     x="hour",
     options={"y_axis_format": ".0f", "y_axis_title": "minutes", "x_axis_time_format": "%b %d %H:%M"},
-    width=8,
+    width=7,
 )
 AIRPORTS = Chart(
     "Airports, last day",
@@ -120,7 +129,7 @@ AIRPORTS = Chart(
             "Cancelled": WHOLE,
         }
     },
-    width=4,
+    width=5,
 )
 LATE_MAP = Chart(
     "Late departures by airport and hour of the day",
@@ -200,6 +209,7 @@ OPERATIONS = Dashboard(
         Tab("Freshness", ((replace(operations.TABLES, width=12, height=60),),)),
     ),
     (Filter("Airport", HOURS, "airport"),),
+    colors=COLORS,
     refresh_seconds=300,
 )
 
@@ -273,6 +283,7 @@ MODELS = Dashboard(
         Tab("Search", model_history.SEARCH_ROWS),
         Tab("Drift of inputs", ((DRIFT,), (DRIFT_TABLE,))),
     ),
+    colors=COLORS,
 )
 
 DATA = Dashboard(
@@ -280,6 +291,7 @@ DATA = Dashboard(
     "data-quality",
     "What landed and what became of it, validity, parity of the layers, books.",
     (Tab("Data quality", data_quality.rows(SOURCES)),),
+    colors=COLORS,
 )
 
 ARCHIVE_DAYS = Dataset(
@@ -433,10 +445,12 @@ CARRIER_POINTS = Chart(
     "Late arrivals by airline, with 95 % intervals",
     BY_CARRIER,
     "echarts_timeseries_scatter",
-    "The middle point is the share; the outer ones bound what chance alone explains. Apart: they differ.",
+    "The middle point is the share, the outer ones its 95 % interval; airlines with at least 30 flights.",
     (Metric("MAX(upper)", "upper end"), Metric("MAX(share)", "share late"), Metric("MAX(lower)", "lower end")),
     x="carrier",
-    options={"y_axis_format": ".0%", "y_axis_title": "share late", "markerSize": 8, "x_axis_title": "airline"},
+    where="flights >= 30",
+    options={"y_axis_format": ".0%", "y_axis_title": "share late", "markerSize": 8, "x_axis_title": "airline"}
+    | {"xAxisLabelInterval": "0"},
 )
 CARRIER_TEST = Chart(
     "Does an airline differ beyond chance?",
@@ -483,7 +497,6 @@ DESTINATIONS = Chart(
     ),
     ("destination",),
     options={
-        "row_limit": 20,
         "column_config": {
             "Flights": WHOLE,
             "Arrived late": SHARE,
@@ -508,6 +521,7 @@ ARCHIVE = Dashboard(
         ),
     ),
     (Filter("Airport", ARCHIVE_DAYS, "airport"),),
+    colors=COLORS,
 )
 
 DASHBOARDS = (OPERATIONS, MODELS, DATA, ARCHIVE)

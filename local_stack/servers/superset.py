@@ -36,6 +36,7 @@ def superset_servers(stack: Stack) -> tuple[Server, ...]:
         command=_gunicorn(stack),
         env=superset_env(stack),
         prepare=lambda: _prepare(stack),
+        settle=lambda: _prepare(stack),  # a server that runs already gets changed definitions too
         probe=lambda: _probe_web(stack),
         on_demand=True,
         start_limit_s=300,
