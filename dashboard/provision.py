@@ -62,6 +62,7 @@ ANALYST_RIGHTS: Mapping[str, tuple[str, ...]] = {
     "EmbeddedDashboard": ("can_read",),
     "Log": ("can_recent_activity",),
     "MenuApi": ("can_get",),
+    "SecurityRestApi": ("can_read",),  # the token that a page or client shows when it sends something
     "Theme": ("can_read",),
     "UserDBModelView": ("can_userinfo",),
     **dict.fromkeys(("Home", "Dashboards", "Charts", "SQL Lab", "SQL Editor"), ("menu_access",)),

@@ -79,7 +79,8 @@ RESULTS_BACKEND = ResultFiles(str(STATE / "results"), threshold=500, default_tim
 SECRET_KEY = os.environ["SUPERSET_SECRET_KEY"]
 GUEST_TOKEN_JWT_SECRET = os.environ["SUPERSET_GUEST_SECRET"]
 SQLALCHEMY_DATABASE_URI = os.environ["SUPERSET_METADATA_URI"]
-SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True, "pool_recycle": 3600}
+# The worker asks again and again whether its query was stopped: it must see what the web server has written meanwhile.
+SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True, "pool_recycle": 3600, "isolation_level": "READ COMMITTED"}
 DATA_DIR = str(STATE)
 
 # Charts of the archive take seconds, so one process keeps their data; each database says for how long.

@@ -17,6 +17,11 @@ TOOLS = Path(sys.executable).parent
 SETTING = "LAMBDA_DL_CHROMIUM"
 #: Archives of the package: the libraries that a bare machine may lack, fonts, and software rendering.
 ARCHIVES = ("al2023", "fonts", "swiftshader")
+#: The package's own names folders of another system, and without any font the browser dies.
+FONTS = """<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir>/usr/share/fonts</dir><dir>{folder}/fonts</dir><cachedir>{folder}/fonts-cache</cachedir></fontconfig>
+"""
 ADVICE = f"install a Chromium (Debian: chromium) and set {SETTING} to its path, or make npm's registry reachable"
 
 
@@ -33,7 +38,7 @@ def find_chromium(folder: Path) -> tuple[Path, dict[str, str]]:
         _install(folder)
         stamp.write_text(wanted)
     libraries = f"{folder / 'al2023' / 'lib'}:{folder / 'swiftshader'}"
-    return folder / "chromium", {"LD_LIBRARY_PATH": libraries, "FONTCONFIG_PATH": str(folder / "fonts")}
+    return folder / "chromium", {"LD_LIBRARY_PATH": libraries, "FONTCONFIG_FILE": str(folder / "fonts.conf")}
 
 
 def _install(folder: Path) -> None:
@@ -47,6 +52,8 @@ def _install(folder: Path) -> None:
     for name in ARCHIVES:
         with tarfile.open(folder / f"{name}.tar") as archive:
             archive.extractall(folder / name, filter="data")
+        (folder / f"{name}.tar").unlink()
+    (folder / "fonts.conf").write_text(FONTS.format(folder=folder))
     (folder / "chromium").chmod(0o755)
     shutil.rmtree(folder / "node_modules")
 

@@ -92,7 +92,7 @@ def height_of(tab: Tab) -> int:
 
 
 def query_id(answer: Response) -> int:
-    return int(answer.json()["query"]["id"])
+    return int(answer.json()["query"]["queryId"])
 
 
 def run_on_hive(page: Page, statement: str) -> Response:
