@@ -146,7 +146,7 @@ SHARE_MAP = Chart(
         "xscale_interval": -1,
         "yscale_interval": 1,
         "bottom_margin": "auto",
-        "left_margin": "auto",
+        "left_margin": 100,
     },
 )
 SHARE_TABLE = Chart(

@@ -30,7 +30,7 @@ WHERE newest_first = 1
 #: The doors that queries come through, by the name of their latency's histogram.
 _BUCKETS = """
 SELECT door, bound, SUM(answers) AS answers FROM (
-  SELECT instance, IF(LEFT(name, 5) = 'kafka', 'Kafka', 'HTTP') AS door,
+  SELECT instance, IF(LEFT(name, 5) = 'kafka', 'Kafka, a batch', 'HTTP, a request') AS door,
     SUBSTRING_INDEX(SUBSTRING_INDEX(name, '"', 2), '"', -1) AS bound, MAX(value) AS answers
   FROM runtime_metrics
   WHERE LEFT(name, 23) = 'predict_seconds_bucket{' OR LEFT(name, 29) = 'kafka_predict_seconds_bucket{'
@@ -50,7 +50,7 @@ FROM (SELECT door, bound, answers, IF(bound = '+Inf', 1e9, CAST(bound AS DOUBLE)
   FROM ({_BUCKETS}) b) c
 """,
     (
-        Column("door", "text", "HTTP or Kafka"),
+        Column("door", "text", "A request over HTTP, or a batch of queries from Kafka"),
         Column("bound", "text"),
         Column("milliseconds"),
         Column("answers"),
@@ -139,10 +139,12 @@ LIVE_AUC = Chart(
     "Live AUC by hour",
     LIVE,
     "echarts_timeseries_line",
-    "How well the answers of an hour put late before punctual, once the labels had closed. 0.5 is chance.",
+    "How well the answers of an hour put late before punctual, once the labels had closed. 0.5 is chance. "
+    "Hours with fewer than 20 answers are left out.",
     (Metric("SUM(auc_weighted) / NULLIF(SUM(subjects_with_auc), 0)", "Live AUC"),),
     ("model",),
     x="hour",
+    where="subjects_with_auc >= 20",
     options={"y_axis_format": ".2f", "markerEnabled": True, "markerSize": 7, "x_axis_time_format": "%b %d %H:%M"}
     | {"truncateYAxis": True, "y_axis_bounds": [0.4, 1], "y_axis_title": "AUC"},
 )
@@ -172,7 +174,7 @@ CALIBRATION = Chart(
     | {"x_axis_title": "tenth of the predictions, by probability"},
 )
 LIVE_FIGURES = Chart(
-    "Live quality, newest day",
+    "Live quality of the recent days",
     LIVE_DAYS,
     "table",
     "Per day and model: quality of the answers given, on those whose label has closed.",
@@ -194,13 +196,13 @@ LATENCY_BARS = Chart(
     "Time to answer",
     LATENCY,
     "echarts_timeseries_bar",
-    "How many answers took how long, from the query in hand to the answer, over HTTP and Kafka.",
+    "How many took how long, from the query in hand to the answer: requests over HTTP, batches of queries from Kafka.",
     (Metric("SUM(answers)", "Answers"),),
     ("door",),
     x="milliseconds",
     where="milliseconds <= 2500",
     options={"y_axis_format": ",d", "xAxisForceCategorical": True, "x_axis_title": "milliseconds, at most"}
-    | {"y_axis_title": "answers"},
+    | {"y_axis_title": "requests or batches"},
 )
 LATENCY_TABLE = Chart(
     "Quantiles of the time to answer",
@@ -208,7 +210,7 @@ LATENCY_TABLE = Chart(
     "table",
     "Upper bounds in milliseconds, since the processes started.",
     (
-        Metric("SUM(answers)", "Answers"),
+        Metric("SUM(answers)", "Requests or batches"),
         Metric("MAX(p50)", "p50, ms"),
         Metric("MAX(p95)", "p95, ms"),
         Metric("MAX(p99)", "p99, ms"),
@@ -216,7 +218,7 @@ LATENCY_TABLE = Chart(
     ("door",),
     options={
         "column_config": {
-            "Answers": {"d3NumberFormat": ",d"},
+            "Requests or batches": {"d3NumberFormat": ",d"},
             **{name: {"d3NumberFormat": ",.1f"} for name in ("p50, ms", "p95, ms", "p99, ms")},
         }
     },

@@ -152,7 +152,7 @@ LATE_MAP = Chart(
         "xscale_interval": 1,
         "yscale_interval": 1,
         "bottom_margin": "auto",
-        "left_margin": "auto",
+        "left_margin": 50,
     },
     width=12,
     height=40,
@@ -305,6 +305,7 @@ FROM (
     IF(departure_delay > {LATE_MINUTES}, 1, 0) AS late, departure_delay AS delay, 0 AS cancelled FROM raw_departures
   UNION ALL
   SELECT DATE_TRUNC('DAY', scheduled_departure), origin, carrier, 0, 0, 0, 1 FROM raw_cancellations) flights
+WHERE day <= (SELECT TO_TIMESTAMP(MAX(ds)) FROM raw_departures)
 GROUP BY day, origin, carrier
 """,
     (

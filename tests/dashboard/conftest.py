@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from local_stack.layout import layout_from
 from tests.dashboard.chromium import find_chromium
@@ -31,6 +31,7 @@ def artefacts() -> Path:
 def browser() -> Iterator[Browser]:
     """A headless Chromium; installed on first use."""
     program, libraries = find_chromium(layout_from().toolchain / "chromium")
+    expect.set_options(timeout=LIMIT)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=program, args=list(FLAGS), env={**os.environ, **libraries}, timeout=LIMIT
