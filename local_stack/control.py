@@ -24,6 +24,7 @@ from local_stack.servers.predictor import predictor
 from local_stack.servers.ray import ray
 from local_stack.servers.s3 import s3
 from local_stack.servers.stream import stream
+from local_stack.servers.superset import superset_servers
 from local_stack.spark_conf import write_conf
 from local_stack.stack import Server, Stack
 
@@ -34,16 +35,20 @@ LIVES = 3  # a server that died this often while it was starting will not come u
 def all_servers(stack: Stack) -> tuple[Server, ...]:
     """Every server of the stack, each after those it needs."""
     stores = (s3(stack), kafka(stack), mysql(stack), metastore(stack))
-    return (*stores, *airflow_servers(stack), predictor(stack), stream(stack), hiveserver2(stack), ray(stack))
+    compute = (predictor(stack), stream(stack), hiveserver2(stack), ray(stack))
+    return (*stores, *airflow_servers(stack), *compute, *superset_servers(stack))
 
 
-def choose(servers: Sequence[Server], names: Sequence[str], everything: bool) -> list[Server]:
-    """The servers asked for with all that they need: the core by default."""
+def choose(
+    servers: Sequence[Server], names: Sequence[str], everything: bool, without: Sequence[str] = ()
+) -> list[Server]:
+    """The servers asked for, less those ``without`` which to do, with all that they need: the core by default."""
     by_name = {server.name: server for server in servers}
-    unknown = [name for name in names if name not in by_name]
+    unknown = [name for name in (*names, *without) if name not in by_name]
     if unknown:
         raise StackError(f"no server is called {unknown[0]}", f"choose from {', '.join(by_name)}")
     wanted = set(names) or {s.name for s in servers if everything or not s.on_demand}
+    wanted -= set(without)
     for server in reversed(servers):
         if server.name in wanted:
             wanted |= set(server.needs)
@@ -59,11 +64,11 @@ class Started:
     note: str
 
 
-def up(stack: Stack, names: Sequence[str] = (), everything: bool = False) -> None:
+def up(stack: Stack, names: Sequence[str] = (), everything: bool = False, without: Sequence[str] = ()) -> None:
     """Bring the servers up and healthy; raise with one line when one is not."""
     began = time.monotonic()
     servers = all_servers(stack)
-    chosen = choose(servers, names, everything)
+    chosen = choose(servers, names, everything, without)
     states = supervision.process_states(stack)
     idle = [s for s in chosen if states.get(s.name, ("STOPPED", 0))[0] != "RUNNING"]
     refuse_taken(stack.ports, [name for s in idle if not _trying(states, s) for name in s.port_names])
@@ -168,11 +173,12 @@ def down(stack: Stack) -> None:
 def stop_waves(servers: Sequence[Server]) -> list[list[Server]]:
     """Servers in the order in which they may stop: what uses a store goes before any store.
 
-    Airflow's tasks use everything, so its four processes go first, whatever their own needs say.
+    Airflow's tasks use everything, so its processes go first, whatever their own needs say, and Superset's worker too.
     """
-    users = [s for s in servers if s.name.startswith("airflow") and s.name != "airflow-api"]
-    services = [s for s in servers if s.name in ("airflow-api", "predictor", "stream", "ray", "hiveserver2")]
-    named = {s.name for s in (*users, *services)}
+    fronts = [s for s in servers if s.name in ("airflow-api", "superset")]
+    users = [s for s in servers if s.name.startswith(("airflow", "superset")) and s not in fronts]
+    services = [s for s in servers if s.name in ("predictor", "stream", "ray", "hiveserver2")]
+    named = {s.name for s in (*users, *fronts, *services)}
     stores = [s for s in servers if s.name not in named]
     above = [s for s in stores if s.needs]
-    return [wave for wave in (users, services, above, [s for s in stores if not s.needs]) if wave]
+    return [wave for wave in (users, fronts, services, above, [s for s in stores if not s.needs]) if wave]

@@ -1,4 +1,4 @@
-"""The newcomer's path in one file: landing files, DAGs, a promoted model, a prediction, a day replayed, a summary.
+"""The newcomer's path in one file: landing files, DAGs, a promoted model, a prediction, a day replayed, dashboards.
 
     python -m local_stack.demo [--days 35] [--trials 8]
 
@@ -28,7 +28,7 @@ from include.locations import Lake
 from include.settings import S3Settings
 from include.use_case import UseCase, load_use_case
 from include.use_cases import DEFAULT_USE_CASE
-from local_stack.airflow_api import AirflowApi, RunFailed, now
+from local_stack.airflow_api import AirflowApi, RunFailed, now, poll
 from local_stack.analyst import query_hive, query_mysql
 from local_stack.control import up
 from local_stack.faults import StackError
@@ -36,6 +36,7 @@ from local_stack.layout import layout_from
 from local_stack.replay.session import Outcome, Plan, furthest_border, prepare
 from local_stack.replay.tables import books_table, summary_line
 from local_stack.replay.timeline import DAY, day_start
+from local_stack.replay.verify import days_of, ingest_days
 from local_stack.replay.watching import TilesBehind
 from local_stack.stack import open_stack
 from local_stack.upstream import land_days
@@ -149,6 +150,25 @@ def replay(demo: Demo) -> Outcome:
     return outcome
 
 
+def judge(demo: Demo, replayed: Outcome) -> None:
+    """The replayed day through the batch layer, and the next, so that its labels close; then MySQL has live quality."""
+    first, last, until = days_of(demo.use_case, replayed.plan)
+    started = now()
+    ingest_days(demo.use_case, demo.environment, demo.airflow, first, until, console.print)
+    run_id = demo.airflow.wait_for_triggered_run("load_metrics", started)
+    demo.airflow.follow("load_metrics", run_id, 10 * MINUTE, console.print)
+    shown = f"select count(*) from model_quality where role = 'live' and ds = '{last}'"
+    for _ in poll(10 * MINUTE, every=2):
+        if query_mysql(demo.environment, shown)[0][0]:
+            return
+    raise RunFailed(f"no refresh brought the live quality of {last} to MySQL")
+
+
+def dashboards(demo: Demo) -> None:
+    """Superset and its worker; the dashboards are imported before it starts."""
+    up(open_stack(layout_from()), ["superset", "superset-worker"])
+
+
 def table_of(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """A table for the terminal."""
     table = Table(title=title, title_justify="left")
@@ -214,8 +234,9 @@ def secrets_file(environment: Mapping[str, str]) -> Path:
 
 def addresses(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """The doors for people: what, address, and how to sign in."""
-    mysql_user = environment["MYSQL_ANALYST_USER"]
+    mysql_user, superset_user = environment["MYSQL_ANALYST_USER"], environment["SUPERSET_ANALYST_USER"]
     return [
+        ("Dashboards", environment["SUPERSET_URL"], f"{superset_user}, SUPERSET_ANALYST_PASSWORD"),
         ("Airflow", environment["AIRFLOW_URL"], f"{environment['AIRFLOW_USER']}, AIRFLOW_PASSWORD"),
         ("Predictor", environment["PREDICTOR_URL"], "PREDICTOR_TOKEN, for predictions"),
         ("Ray", environment["RAY_ADDRESS"], "RAY_AUTH_TOKEN"),
@@ -234,6 +255,8 @@ def demonstrate(demo: Demo) -> None:
     answer = demo.stage("predict", lambda: predict(demo))
     demo.stage("start streaming", lambda: stream(demo))
     replayed = demo.stage("replay a day", lambda: replay(demo))
+    demo.stage("judge the day", lambda: judge(demo, replayed))
+    demo.stage("dashboards", lambda: dashboards(demo))
     summary(demo, answer, replayed)
 
 

@@ -34,8 +34,10 @@ def _http_services(stack: Stack) -> dict[str, str]:
         "PREDICTOR_URL": ports.url("predictor"),
         "PREDICTOR_TOKEN": secrets["predictor_token"],
         "SUPERSET_URL": ports.url("superset"),
-        "SUPERSET_USER": names.AIRFLOW_USER,
+        "SUPERSET_USER": names.SUPERSET_ADMIN,
         "SUPERSET_PASSWORD": secrets["superset_password"],
+        "SUPERSET_ANALYST_USER": names.SUPERSET_ANALYST,
+        "SUPERSET_ANALYST_PASSWORD": secrets["superset_analyst_password"],
     }
 
 

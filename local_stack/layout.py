@@ -38,6 +38,15 @@ class Layout:
         return self.bin / "python"
 
     @property
+    def superset_venv(self) -> Path:
+        """Superset's environment: it needs other versions of the same packages."""
+        return self.toolchain / "superset"
+
+    @property
+    def superset_bin(self) -> Path:
+        return self.superset_venv / "bin"
+
+    @property
     def site_packages(self) -> Path:
         found = sorted(self.venv.glob("lib/python3*/site-packages"))
         return found[0] if found else self.venv / "lib" / "python3" / "site-packages"

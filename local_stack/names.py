@@ -17,12 +17,16 @@ METASTORE_USER = "metastore"
 SERVING_DATABASE = DEFAULT_USE_CASE
 BATCH_USER = "lambda_batch"
 ANALYST_USER = "analyst"
+SUPERSET_DATABASE = "superset"
+SUPERSET_DB_USER = "superset"
 
 HIVE_DATABASE = DEFAULT_USE_CASE
 HIVE_USER = "analyst"
 WAREHOUSE = "s3a://lake/warehouse"
 
 AIRFLOW_USER = "admin"
+SUPERSET_ADMIN = "admin"
+SUPERSET_ANALYST = "analyst"
 S3_REGION = "us-east-1"
 SPARK_MASTER = "local[2]"
 

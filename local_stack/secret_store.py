@@ -30,7 +30,11 @@ NAMES = (
     "mysql_batch_password",
     "mysql_analyst_password",
     "ray_auth_token",
+    "mysql_superset_password",
     "superset_password",
+    "superset_analyst_password",
+    "superset_secret_key",
+    "superset_guest_secret",
 )
 
 

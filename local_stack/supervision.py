@@ -154,11 +154,11 @@ def start(stack: Stack, server: Server) -> None:
 
 
 def stop(stack: Stack, name: str) -> None:
-    """Stop one server and wait until it is gone."""
+    """Stop one server and wait until it is gone; one that this supervisor was not started with is not there."""
     try:
         _call(stack, "stopProcess", name, True)
     except Fault as fault:
-        if "NOT_RUNNING" not in fault.faultString:
+        if not fault.faultString.startswith(("NOT_RUNNING", "BAD_NAME")):
             raise
 
 

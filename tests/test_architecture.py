@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("dags", "plugins", "include", "speed_service", "local_stack")
+PACKAGES = ("dags", "plugins", "include", "speed_service", "dashboard", "local_stack")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 DOMAIN = re.compile(r"flight|airport|carrier|tailnum|airline", re.IGNORECASE)
 #: What each layer may not import: data flows dags -> plugins -> include <- speed_service.
@@ -16,7 +16,8 @@ FORBIDDEN = {
     "include": ("airflow", "dags", "lambda_dl", "speed_service", "local_stack"),
     "speed_service": ("airflow", "pyspark", "ray", "lambda_dl", "local_stack"),
     "plugins": ("dags", "speed_service", "local_stack"),
-    "dags": ("speed_service", "local_stack"),
+    "dags": ("speed_service", "local_stack", "dashboard"),
+    "dashboard": ("airflow", "pyspark", "dags", "lambda_dl", "include", "speed_service", "local_stack"),
 }
 
 

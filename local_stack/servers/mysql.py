@@ -1,7 +1,7 @@
-"""MySQL: MariaDB with one database for the Hive metastore and one that analysts read.
+"""MySQL: MariaDB with one database for the Hive metastore, one that analysts read, and one for Superset's own tables.
 
-Three accounts beside root: the metastore's, the batch layer's (writes the serving database) and the analysts' (reads
-it). Their passwords are set again on every start, so that the secrets file is always right.
+Four accounts beside root: the metastore's, the batch layer's (writes the serving database), the analysts' (reads it)
+and Superset's. Their passwords are set again on every start, so that the secrets file is always right.
 """
 
 from __future__ import annotations
@@ -90,12 +90,14 @@ def account_sql(secrets: Mapping[str, str]) -> str:
         (names.METASTORE_USER, "mysql_metastore_password", names.METASTORE_DATABASE, "ALL"),
         (names.BATCH_USER, "mysql_batch_password", names.SERVING_DATABASE, "ALL"),
         (names.ANALYST_USER, "mysql_analyst_password", names.SERVING_DATABASE, "SELECT"),
+        (names.SUPERSET_DB_USER, "mysql_superset_password", names.SUPERSET_DATABASE, "ALL"),
     )
     lines = [
         "DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host NOT IN ('localhost', '127.0.0.1'))",
         "FLUSH PRIVILEGES",
         f"CREATE DATABASE IF NOT EXISTS {names.METASTORE_DATABASE} CHARACTER SET latin1",
         f"CREATE DATABASE IF NOT EXISTS {names.SERVING_DATABASE} CHARACTER SET utf8mb4",
+        f"CREATE DATABASE IF NOT EXISTS {names.SUPERSET_DATABASE} CHARACTER SET utf8mb4",
         *_account("root", "localhost", secrets["mysql_root_password"]),
         *_account("root", LOOPBACK, secrets["mysql_root_password"]),
         f"GRANT ALL ON *.* TO root@'{LOOPBACK}' WITH GRANT OPTION",

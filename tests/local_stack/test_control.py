@@ -10,6 +10,7 @@ from local_stack.faults import StackError
 from local_stack.process import last_words, run_step
 from local_stack.servers.mysql import account_sql
 from local_stack.servers.s3 import identities
+from local_stack.servers.superset import definitions, superset_env
 from local_stack.stack import Server, Stack, done_once
 from local_stack.status import HEADINGS, Row, render
 from local_stack.supervision import launch_path, render_conf, write_launcher
@@ -24,6 +25,29 @@ def test_the_core_leaves_out_what_starts_on_demand(stack: Stack) -> None:
     assert "hiveserver2" not in chosen
     assert "ray" not in chosen
     assert len(chosen) == 9
+
+
+def test_all_but_some_leaves_out_those(stack: Stack) -> None:
+    servers = all_servers(stack)
+    chosen = names(choose(servers, (), True, ("superset", "superset-worker")))
+    assert set(names(list(servers))) - set(chosen) == {"superset", "superset-worker"}
+    with pytest.raises(StackError, match="no server is called mongo"):
+        choose(servers, (), True, ("mongo",))
+
+
+def test_superset_gets_the_analysts_way_into_the_stores_and_no_other_secret(stack: Stack) -> None:
+    environment = superset_env(stack)
+    allowed = ("mysql_analyst_password", "mysql_superset_password", "superset_secret_key", "superset_guest_secret")
+    values = "\n".join(environment.values())
+    assert not [n for n, v in stack.secrets.items() if n not in (*allowed, "kafka_cluster_id") and v in values]
+
+
+def test_what_superset_shows_is_set_up_again_when_a_definition_changes(tmp_path: Path) -> None:
+    (tmp_path / "page.py").write_text("a")
+    before = definitions(tmp_path)
+    assert definitions(tmp_path) == before
+    (tmp_path / "page.py").write_text("b")
+    assert definitions(tmp_path) != before
 
 
 def test_a_named_server_brings_what_it_needs(stack: Stack) -> None:
@@ -66,6 +90,7 @@ def test_analysts_read_and_hiveserver2_reads(stack: Stack) -> None:
     sql = account_sql(stack.secrets)
     assert "GRANT SELECT ON flight_delay.* TO analyst@" in sql
     assert sql.count("GRANT ALL ON flight_delay.*") == 1
+    assert sql.count("TO superset@") == sql.count("GRANT ALL ON superset.* TO superset@") == 1
     hive = next(i for i in identities(dict(stack.secrets))["identities"] if i["name"] == "hive")
     assert hive["actions"] == ["Read:lake", "List:lake"]
 

@@ -1,0 +1,225 @@
+"""Operations: how fresh the store is, how good, how fast and how many the answers are. Knows no domain."""
+
+from __future__ import annotations
+
+from dashboard.model_history import FIGURES, FORMATS, LIVE, LIVE_DAYS
+from dashboard.specs import Chart, Column, Dataset, Metric
+
+REFRESHES = Dataset(
+    "Refreshes",
+    "MySQL",
+    """
+SELECT table_name, row_count, seconds, complete_through, as_of, layer,
+  TIMESTAMPDIFF(SECOND, as_of, UTC_TIMESTAMP()) / 60 AS age_minutes
+FROM (SELECT l.*, ROW_NUMBER() OVER (PARTITION BY table_name ORDER BY as_of DESC) AS newest_first FROM refresh_log l) x
+WHERE newest_first = 1
+""",
+    (
+        Column("table_name", "text"),
+        Column("row_count"),
+        Column("seconds", description="How long the refresh took, all tables together"),
+        Column("complete_through", "time", "Facts are complete up to here, UTC"),
+        Column("as_of", "time", "When the refresh read the lake, UTC"),
+        Column("layer", "text"),
+        Column("age_minutes", description="Minutes since then"),
+    ),
+    "The last refresh of each table",
+    "as_of",
+)
+
+#: The doors that queries come through, by the name of their latency's histogram.
+_BUCKETS = """
+SELECT door, bound, SUM(answers) AS answers FROM (
+  SELECT instance, IF(LEFT(name, 5) = 'kafka', 'Kafka, a batch', 'HTTP, a request') AS door,
+    SUBSTRING_INDEX(SUBSTRING_INDEX(name, '"', 2), '"', -1) AS bound, MAX(value) AS answers
+  FROM runtime_metrics
+  WHERE LEFT(name, 23) = 'predict_seconds_bucket{' OR LEFT(name, 29) = 'kafka_predict_seconds_bucket{'
+  GROUP BY instance, door, bound) newest
+GROUP BY door, bound
+"""
+
+LATENCY = Dataset(
+    "Latency of answers",
+    "MySQL",
+    f"""
+SELECT door, bound, milliseconds, answers - COALESCE(LAG(answers) OVER (PARTITION BY door ORDER BY milliseconds), 0)
+    AS answers,
+  CASE WHEN bound = '+Inf' THEN '> 2500' ELSE CONCAT('≤ ', TRIM(TRAILING '.0' FROM FORMAT(milliseconds, 1, 'en_US')))
+    END AS label
+FROM (SELECT door, bound, answers, IF(bound = '+Inf', 1e9, CAST(bound AS DOUBLE) * 1000) AS milliseconds
+  FROM ({_BUCKETS}) b) c
+""",
+    (
+        Column("door", "text", "A request over HTTP, or a batch of queries from Kafka"),
+        Column("bound", "text"),
+        Column("milliseconds"),
+        Column("answers"),
+        Column("label", "text", "Answered within so many milliseconds"),
+    ),
+    "How many answers each bucket of latency has, all processes since they started",
+)
+
+QUANTILES = Dataset(
+    "Quantiles of latency",
+    "MySQL",
+    f"""
+SELECT door, MAX(total) AS answers,
+  MIN(CASE WHEN answers >= 0.50 * total THEN milliseconds END) AS p50,
+  MIN(CASE WHEN answers >= 0.95 * total THEN milliseconds END) AS p95,
+  MIN(CASE WHEN answers >= 0.99 * total THEN milliseconds END) AS p99
+FROM (SELECT door, answers, MAX(answers) OVER (PARTITION BY door) AS total,
+    IF(bound = '+Inf', NULL, CAST(bound AS DOUBLE) * 1000) AS milliseconds FROM ({_BUCKETS}) b) c
+WHERE total > 0 GROUP BY door
+""",
+    (
+        Column("door", "text"),
+        Column("answers"),
+        Column("p50", description="Milliseconds, upper bound of the bucket"),
+        Column("p95"),
+        Column("p99"),
+    ),
+    "Quantiles of the time to answer, as upper bounds",
+)
+
+RATES = Dataset(
+    "Answers per minute",
+    "MySQL",
+    """
+SELECT time, what, GREATEST(0, value - earlier) AS answers FROM (
+  SELECT time, IF(name = 'predictions_total{degraded="true"}', 'degraded', 'complete') AS what, value,
+    LAG(value) OVER (PARTITION BY instance, name ORDER BY time) AS earlier
+  FROM runtime_metrics WHERE LEFT(name, 18) = 'predictions_total{') counters
+WHERE earlier IS NOT NULL
+""",
+    (
+        Column("time", "time", "When the counter was read, UTC"),
+        Column("what", "text", "complete, or degraded: a source was silent, or its windows had a hole"),
+        Column("answers"),
+    ),
+    "Answers since the counter was read before, a minute earlier",
+    "time",
+)
+
+COMPLETE_THROUGH = Chart(
+    "Complete through (UTC)",
+    REFRESHES,
+    "big_number_total",
+    "Every fact that became available before this moment is counted on this page.",
+    (Metric("MIN(complete_through)", "Complete through"),),
+    options={
+        "force_timestamp_formatting": True,
+        "time_format": "%Y-%m-%d %H:%M",
+        "subheader": "everything known before is counted",
+    },
+    width=3,
+    height=22,
+)
+TABLES = Chart(
+    "How fresh each table is",
+    REFRESHES,
+    "table",
+    "The last refresh of each table of the short-term store. All tables are swapped at once.",
+    (
+        Metric("MAX(row_count)", "Rows"),
+        Metric("MAX(complete_through)", "Complete through"),
+        Metric("MAX(as_of)", "Refreshed at"),
+        Metric("MAX(age_minutes)", "Minutes ago"),
+        Metric("MAX(seconds)", "Seconds taken"),
+    ),
+    ("table_name",),
+    options={
+        "column_config": {
+            "Rows": {"d3NumberFormat": ",d"},
+            "Minutes ago": {"d3NumberFormat": ",.0f"},
+            "Seconds taken": {"d3NumberFormat": ".1f"},
+        }
+    },
+)
+LIVE_AUC = Chart(
+    "Live AUC by hour",
+    LIVE,
+    "echarts_timeseries_line",
+    "How well the answers of an hour put late before punctual, once the labels had closed. 0.5 is chance. "
+    "Hours with fewer than 20 answers are left out.",
+    (Metric("SUM(auc_weighted) / NULLIF(SUM(subjects_with_auc), 0)", "Live AUC"),),
+    ("model",),
+    x="hour",
+    where="subjects_with_auc >= 20",
+    options={"y_axis_format": ".2f", "markerEnabled": True, "markerSize": 7, "x_axis_time_format": "%b %d %H:%M"}
+    | {"truncateYAxis": True, "y_axis_bounds": [0.4, 1], "y_axis_title": "AUC"},
+)
+CALIBRATION_DATA = Dataset(
+    "Calibration",
+    "MySQL",
+    """
+SELECT tenth, probability, label FROM (
+  SELECT NTILE(10) OVER (ORDER BY probability) AS tenth, probability, label
+  FROM recent_predictions WHERE label IS NOT NULL) x
+""",
+    (
+        Column("tenth", description="1: the tenth with the lowest probabilities, 10: with the highest"),
+        Column("probability"),
+        Column("label", description="1 if late"),
+    ),
+    "Recent predictions whose outcome is known, in ten parts of equal count by probability",
+)
+CALIBRATION = Chart(
+    "Calibration: predicted and observed",
+    CALIBRATION_DATA,
+    "echarts_timeseries_bar",
+    "Predictions with a known outcome in ten equal parts. The two bars of each part should be of equal height.",
+    (Metric("AVG(probability)", "predicted"), Metric("AVG(label)", "observed")),
+    x="tenth",
+    options={"y_axis_format": ".0%", "y_axis_title": "share late", "xAxisForceCategorical": True}
+    | {"x_axis_title": "tenth of the predictions, by probability"},
+)
+LIVE_FIGURES = Chart(
+    "Live quality of the recent days",
+    LIVE_DAYS,
+    "table",
+    "Per day and model: quality of the answers given, on those whose label has closed.",
+    FIGURES,
+    ("day", "model"),
+    options={"column_config": FORMATS, "table_timestamp_format": "%Y-%m-%d"},
+)
+ANSWERS = Chart(
+    "Answers per minute",
+    RATES,
+    "echarts_timeseries_bar",
+    "Predictions answered between two readings of the counters. Degraded: a source was silent for too long.",
+    (Metric("SUM(answers)", "Answers"),),
+    ("what",),
+    x="time",
+    options={"stack": "Stack", "y_axis_format": ",d", "x_axis_time_format": "%H:%M", "y_axis_title": "answers"},
+)
+LATENCY_BARS = Chart(
+    "Time to answer",
+    LATENCY,
+    "echarts_timeseries_bar",
+    "How many took how long, from the query in hand to the answer: requests over HTTP, batches of queries from Kafka.",
+    (Metric("SUM(answers)", "Answers"),),
+    ("door",),
+    x="milliseconds",
+    where="milliseconds <= 2500",
+    options={"y_axis_format": ",d", "xAxisForceCategorical": True, "x_axis_title": "milliseconds, at most"}
+    | {"y_axis_title": "requests or batches"},
+)
+LATENCY_TABLE = Chart(
+    "Quantiles of the time to answer",
+    QUANTILES,
+    "table",
+    "Upper bounds in milliseconds, since the processes started.",
+    (
+        Metric("SUM(answers)", "Requests or batches"),
+        Metric("MAX(p50)", "p50, ms"),
+        Metric("MAX(p95)", "p95, ms"),
+        Metric("MAX(p99)", "p99, ms"),
+    ),
+    ("door",),
+    options={
+        "column_config": {
+            "Requests or batches": {"d3NumberFormat": ",d"},
+            **{name: {"d3NumberFormat": ",.1f"} for name in ("p50, ms", "p95, ms", "p99, ms")},
+        }
+    },
+)
