@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status replay live test test-unit test-dashboard check bench-batch bench-speed bench-training lock
+.PHONY: help install install-dashboards demo up down status replay live test test-unit test-dashboard check bench-batch bench-speed bench-training lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
@@ -13,17 +13,20 @@ TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE)
 CHECKED := include plugins/lambda_dl speed_service dashboard local_stack
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r t h; do printf '  %-14s %s\n' "$$t" "$$h"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r t h; do printf '  %-18s %s\n' "$$t" "$$h"; done
 
 install: ## install Python packages, Java and jars under .local/ (done once; goes on where it broke off)
 	@command -v python3 >/dev/null || { echo "lambda-dl: python3 is missing: install Python 3.11 or 3.12, then run the same command again" >&2; exit 1; }
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lambda-dl: $$(python3 --version) is too old: install Python 3.11 or 3.12, then run the same command again" >&2; exit 1; }
 	@python3 -m local_stack.bootstrap
 
-demo: install ## from nothing to dashboards and a printed prediction by a model trained on real flights
+install-dashboards: install ## also install Superset, in an environment of its own
+	@python3 -m local_stack.bootstrap --dashboards
+
+demo: install-dashboards ## from nothing to dashboards and a printed prediction by a model trained on real flights
 	@$(STACK) up --all --without superset superset-worker && source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m local_stack.demo
 
-up: install ## start the core servers (ALL=1: also the streaming job, HiveServer2, Ray and Superset) and wait until they are healthy
+up: install $(if $(ALL),install-dashboards) ## start the core servers (ALL=1: also the streaming job, HiveServer2, Ray and Superset) and wait until they are healthy
 	@$(STACK) up $(if $(ALL),--all)
 
 down: ## stop all servers; the data stays
@@ -48,7 +51,7 @@ test: test-unit ## all tests: units, then the real servers and one end-to-end ru
 test-unit: install ## the tests that need no server
 	@$(PY) -m pytest -m "not integration and not e2e and not dashboard"
 
-test-dashboard: install ## Superset in a real headless Chromium, on a stack of its own that the demo has filled (.local/dashboard)
+test-dashboard: install-dashboards ## Superset in a real headless Chromium, on a stack of its own that the demo has filled (.local/dashboard)
 	@export LAMBDA_DL_STATE=.local/dashboard LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE); trap '$(STACK) down' EXIT; \
 	$(STACK) up --all --without superset superset-worker && source .local/dashboard/conf/process.env && \
 	{ [ -e .local/dashboard/filled ] || { $(PY) -m local_stack.demo --days 21 --trials 2 && touch .local/dashboard/filled; }; } && \

@@ -149,12 +149,13 @@ def library_advice(error: str) -> str:
     return f"install {named[0] if named else 'the library it names'}, then run the same command again"
 
 
-def bootstrap(layout: Layout) -> None:
-    """Everything that has to be on the machine before a server can start."""
+def bootstrap(layout: Layout, dashboards: bool = False) -> None:
+    """Everything that has to be on the machine before a server can start; with ``dashboards`` Superset's too."""
     check_machine(layout)
     layout.toolchain.mkdir(mode=0o700, exist_ok=True)
     make_venv(layout)
-    make_superset_venv(layout)
+    if dashboards:
+        make_superset_venv(layout)
     make_java(layout)
     if jars.fetch(layout):
         check_mariadb_libraries(layout)
@@ -176,7 +177,7 @@ def _run(command: list[str], what: str, do: str) -> None:
 
 def main() -> int:
     try:
-        bootstrap(layout_from())
+        bootstrap(layout_from(), dashboards="--dashboards" in sys.argv[1:])
     except StackError as fault:
         print(f"lambda-dl: {fault}", file=sys.stderr)
         return 1

@@ -24,7 +24,7 @@ from local_stack.servers.predictor import predictor
 from local_stack.servers.ray import ray
 from local_stack.servers.s3 import s3
 from local_stack.servers.stream import stream
-from local_stack.servers.superset import superset_servers
+from local_stack.servers.superset import refuse_uninstalled, superset_servers
 from local_stack.spark_conf import write_conf
 from local_stack.stack import Server, Stack
 
@@ -69,6 +69,8 @@ def up(stack: Stack, names: Sequence[str] = (), everything: bool = False, withou
     began = time.monotonic()
     servers = all_servers(stack)
     chosen = choose(servers, names, everything, without)
+    if any(server.name.startswith("superset") for server in chosen):
+        refuse_uninstalled(stack.layout)
     states = supervision.process_states(stack)
     idle = [s for s in chosen if states.get(s.name, ("STOPPED", 0))[0] != "RUNNING"]
     refuse_taken(stack.ports, [name for s in idle if not _trying(states, s) for name in s.port_names])

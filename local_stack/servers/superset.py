@@ -11,6 +11,8 @@ from pathlib import Path
 
 from local_stack import names
 from local_stack.environment import stack_env
+from local_stack.faults import StackError
+from local_stack.layout import Layout
 from local_stack.process import run_step
 from local_stack.stack import Server, Stack, done_once
 
@@ -59,6 +61,12 @@ def superset_servers(stack: Stack) -> tuple[Server, ...]:
 
 def _program(stack: Stack, name: str) -> str:
     return str(stack.layout.superset_bin / name)
+
+
+def refuse_uninstalled(layout: Layout) -> None:
+    """Raise ``StackError`` if Superset's environment is not there."""
+    if not (layout.superset_bin / "superset").exists():
+        raise StackError("Superset is not installed", "run make install-dashboards, then the same command again")
 
 
 def _gunicorn(stack: Stack) -> tuple[str, ...]:

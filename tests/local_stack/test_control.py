@@ -1,6 +1,7 @@
 """What starts with what, what stops before what, and how a fault reads."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from local_stack.faults import StackError
 from local_stack.process import last_words, run_step
 from local_stack.servers.mysql import account_sql
 from local_stack.servers.s3 import identities
-from local_stack.servers.superset import definitions, superset_env
+from local_stack.servers.superset import definitions, refuse_uninstalled, superset_env
 from local_stack.stack import Server, Stack, done_once
 from local_stack.status import HEADINGS, Row, render
 from local_stack.supervision import launch_path, render_conf, write_launcher
@@ -142,3 +143,8 @@ def test_the_status_table_shows_each_server_and_the_sum() -> None:
     assert not row.is_broken
     assert Row("kafka", "", "running", 7, 1, "ConnectionRefusedError").is_broken
     assert Row("kafka", "", "backoff", 0, 0, "ConnectionRefusedError").is_broken
+
+
+def test_superset_without_its_environment_says_what_to_run(stack: Stack, tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="make install-dashboards"):
+        refuse_uninstalled(replace(stack.layout, repo=tmp_path))
