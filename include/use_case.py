@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PREDICTION_TIME = "prediction_time"
 #: The environment variable with a deployment's own first day of facts, YYYY-MM-DD.
 HISTORY_START = "LAMBDA_DL_HISTORY_START"
+#: The environment variable with how many closed days this deployment's MySQL keeps.
+RECENT_DAYS = "LAMBDA_DL_RECENT_DAYS"
 
 #: Raw facts by source -> one row per labelled subject: ``label_day`` string, ``subject_id`` string, ``label`` int
 #: (0/1), ``outcome`` string. Many days are labelled at once: every frame has ``label_day``, the subjects their own,
@@ -108,7 +110,8 @@ def too_near(use_case: UseCase) -> str:
 def load_use_case(name: str, environment: Mapping[str, str] = os.environ) -> UseCase:
     """Import ``include.use_cases.<name>`` and return its ``USE_CASE``; raises ``ValueError`` if there is none.
 
-    A deployment whose facts begin on another day says so in ``LAMBDA_DL_HISTORY_START``.
+    A deployment whose facts begin on another day says so in ``LAMBDA_DL_HISTORY_START``; one whose short-term store
+    keeps another number of days, in ``LAMBDA_DL_RECENT_DAYS``.
     """
     try:
         module = importlib.import_module(f"include.use_cases.{name}")
@@ -119,5 +122,15 @@ def load_use_case(name: str, environment: Mapping[str, str] = os.environ) -> Use
     use_case = module.USE_CASE
     if not isinstance(use_case, UseCase):
         raise ValueError(f"include.use_cases.{name}.USE_CASE is not a UseCase")
-    start = environment.get(HISTORY_START)
-    return replace(use_case, history_start=date.fromisoformat(start)) if start else use_case
+    if start := environment.get(HISTORY_START):
+        use_case = replace(use_case, history_start=date.fromisoformat(start))
+    if days := environment.get(RECENT_DAYS):
+        use_case = replace(use_case, serving=replace(use_case.serving, recent_days=whole_number(RECENT_DAYS, days)))
+    return use_case
+
+
+def whole_number(name: str, text: str) -> int:
+    """A setting that counts something; raises ``ValueError`` naming it if it is no number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"setting {name} is {text!r}, which is not a whole number from 1 on")
+    return int(text)
