@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from include.contracts.contract import Contract
 from include.features.spec import FeatureSet
+from include.quality import DIMENSIONS
 from include.tiles.spec import Tile, days_of_history
 
 if TYPE_CHECKING:
@@ -51,6 +52,26 @@ class Serving:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """What good facts are, beyond their contracts, and how good they must be to train on.
+
+    ``accuracy``: source -> a condition in Spark SQL on the fields of one fact, true when they agree with each other.
+    ``about_subjects``: the sources whose key is the subject's id. Rows ingested within ``timely_hours`` of landing are
+    in time. ``thresholds``: dimension (``include.quality.DIMENSIONS``) -> the least share on every day of training.
+    """
+
+    accuracy: Mapping[str, str] = field(default_factory=dict)
+    about_subjects: tuple[str, ...] = ()
+    timely_hours: int = 24
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.thresholds) - set(DIMENSIONS)
+        if unknown:
+            raise ValueError(f"thresholds for {sorted(unknown)}: the dimensions of quality are {', '.join(DIMENSIONS)}")
+
+
+@dataclass(frozen=True)
 class UseCase:
     """One prediction problem over immutable facts.
 
@@ -78,6 +99,7 @@ class UseCase:
     silence_minutes: Mapping[str, int] = field(default_factory=dict)
     gate: Gate = field(default_factory=Gate)
     serving: Serving = field(default_factory=Serving)
+    quality: Quality = field(default_factory=Quality)
     #: Features whose values cut the test days into slices that the model card tells apart.
     slices: tuple[str, ...] = ()
 
@@ -85,6 +107,8 @@ class UseCase:
         unknown = set(self.slices) - {feature.name for feature in self.features.features}
         if unknown:
             raise ValueError(f"use case {self.name!r} slices by {sorted(unknown)}, which are no features")
+        for name in (*self.quality.accuracy, *self.quality.about_subjects):
+            self.source(name)
 
     def source(self, name: str) -> Contract:
         """Return the contract of the source called ``name``; raises ``KeyError`` naming those that exist."""

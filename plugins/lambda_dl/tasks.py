@@ -150,6 +150,33 @@ def _window(params: dict[str, Any]) -> dict[str, str]:
 
 
 @task
+def require_quality(window: dict[str, str], *, params: dict[str, Any]) -> int:
+    """Refuse to train on days whose data quality lies below a threshold of the use case; returns how many values count.
+
+    A day that nobody has assessed yet is named in a warning and does not stop training.
+    """
+    from include import lake
+    from include.quality import newest_values, shortfalls
+    from include.tables import DATA_QUALITY
+    from include.use_case import load_use_case
+
+    days = span_of(None, window).partition_keys()
+    with connected(S3):
+        rows = lake.read_rows(USE_CASE, DATA_QUALITY.name, ["ds", "source", "dimension", "value", "time"], days)
+    if missing := sorted(set(days) - {str(row["ds"]) for row in rows}):
+        log.warning("no data quality is loaded yet of %d days: %s", len(missing), ", ".join(missing))
+    found = [shortfall.words() for shortfall in shortfalls(rows, load_use_case(USE_CASE).quality.thresholds)]
+    for words in found:
+        log.error("%s", words)
+    if found and not params.get("accept_quality"):
+        raise AirflowFailException(
+            f"not trained on {window['from']} to {window['to']}: {'; '.join(found)}. Choose other days; "
+            "to train all the same, trigger by hand with 'Accept quality'"
+        )
+    return len(newest_values(rows))
+
+
+@task
 def choose_candidate(*, params: dict[str, Any], triggering_asset_events: Any) -> str:
     """The model id of the form, else of the newest candidate that started this run."""
     announced = [event.extra["model_id"] for event in triggering_asset_events[CANDIDATE]]
