@@ -41,7 +41,15 @@ from include.settings import KafkaSettings, MysqlSettings
 from include.spark_jobs.catalog import create_tables, facts_for, of_days, read_table
 from include.spark_jobs.open_day import OpenSource, open_source, unlogged_predictions
 from include.spark_jobs.session import run_arguments, start_job
-from include.tables import DATA_QUALITY, LABELS, MODEL_QUALITY, RUNTIME_METRICS, predictions_table
+from include.tables import (
+    ALERTS,
+    DATA_QUALITY,
+    LABELS,
+    MODEL_QUALITY,
+    RUNTIME_METRICS,
+    STATISTICS,
+    predictions_table,
+)
 from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("refresh_serving")
@@ -61,7 +69,7 @@ MYSQL_TYPES: Mapping[type[DataType], str] = {
     TimestampType: "DATETIME(6)",
 }
 #: Texts that may be long; they get no index.
-LONG_TEXTS = frozenset({"fact", "as_of_sources", "metric_id"})
+LONG_TEXTS = frozenset({"fact", "as_of_sources", "metric_id", "alert_id", "message"})
 TIMESTAMP_FORMAT = "yyyy-MM-dd HH:mm:ss.SSSSSS"
 NEXT = "__next"
 OLD = "__old"
@@ -180,6 +188,8 @@ def batch_frames(spark: SparkSession, use_case: UseCase, span: Span, predictions
             newest_days(read_table(spark, name, RUNTIME_METRICS.name), use_case.serving.recent_days)
         ),
         DATA_QUALITY.name: without_run(of_days(read_table(spark, name, DATA_QUALITY.name), span.first, span.last)),
+        STATISTICS.name: without_run(newest_days(read_table(spark, name, STATISTICS.name), 1)),
+        ALERTS.name: without_run(newest_days(read_table(spark, name, ALERTS.name), use_case.serving.recent_days)),
     }
 
 
