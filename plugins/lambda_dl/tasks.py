@@ -238,6 +238,24 @@ def anything_to_score() -> bool:
     return bool(found)
 
 
+@task.short_circuit
+def anything_to_compute() -> bool:
+    """Skip the Spark job while no labels have closed since the statistics were last computed."""
+    from deltalake.exceptions import TableNotFoundError
+
+    from include.book import LABELLING
+    from include.lake import rows_by_day
+    from include.tables import STATISTICS
+
+    with connected(S3):
+        closed = _closed(LABELLING)
+        try:
+            computed = rows_by_day(USE_CASE, STATISTICS.name)
+        except TableNotFoundError:
+            computed = {}
+    return bool(closed) and max(closed) not in computed
+
+
 @task
 def load_metrics(*, params: dict[str, Any]) -> dict[str, list[str]]:
     """Merge every metric on the topic, and the ledger, into the Hive tables; a metric is there once, however often.

@@ -119,6 +119,7 @@ def test_one_driver_writes_each_big_table(dags: dict[str, Any]) -> None:
         "preprocess_features": {"write_features"},
         "score_predictions": {"write_predictions"},
         "refresh_serving": {"write_serving"},
+        "compute_statistics": {"write_statistics"},
     }
 
 

@@ -62,10 +62,12 @@ def connect(environment: Mapping[str, str]) -> pymysql.Connection:
     )
 
 
-def _read(environment: Mapping[str, str], seen: Seen, lock: threading.Lock, stop: threading.Event) -> None:
+def _read(
+    environment: Mapping[str, str], seen: Seen, lock: threading.Lock, stop: threading.Event, pause: float
+) -> None:
     connection = connect(environment)
     with connection, connection.cursor() as cursor:
-        while not stop.is_set():
+        while not stop.wait(pause):
             started = time.perf_counter()
             try:
                 cursor.execute(STATEMENT)
@@ -80,10 +82,10 @@ def _read(environment: Mapping[str, str], seen: Seen, lock: threading.Lock, stop
 
 
 @contextmanager
-def reading(environment: Mapping[str, str], readers: int) -> Iterator[Seen]:
-    """Let so many readers read while the block runs."""
+def reading(environment: Mapping[str, str], readers: int, pause: float = 0.05) -> Iterator[Seen]:
+    """Let so many readers read while the block runs, each ``pause`` seconds after its last read."""
     seen, lock, stop = Seen(), threading.Lock(), threading.Event()
-    threads = [threading.Thread(target=_read, args=(environment, seen, lock, stop)) for _ in range(readers)]
+    threads = [threading.Thread(target=_read, args=(environment, seen, lock, stop, pause)) for _ in range(readers)]
     for thread in threads:
         thread.start()
     try:
