@@ -91,7 +91,9 @@ def pinned_versions(store: ObjectStore, use_case: str) -> dict[str, frozenset[in
     searches = [key for key in store.keys(f"{use_case}/searches/") if key.endswith("/pins.json")]
     found: dict[str, set[int]] = {}
     for key in (*bundles, *searches):
-        versions = json.loads(store.get(key)).get("versions")
+        document = json.loads(store.get(key))
+        # A bundle's lineage calls them ``tables``, a search's pins ``versions``.
+        versions = document.get("tables", document.get("versions"))
         if not isinstance(versions, dict):
             raise ValueError(f"{store.url}/{key} names no table versions: nothing is vacuumed while that is so")
         for table, version in versions.items():

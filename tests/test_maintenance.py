@@ -96,7 +96,7 @@ def test_what_is_fresh_stays_for_readers_that_are_at_work(table: Path) -> None:
 def test_bundles_and_searches_pin(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     for model, version in (("a", 3), ("b", 7)):
-        lineage = {"versions": {"features": version, "labels": 1}, "run_id": "r"}
+        lineage = {"tables": {"features": version, "labels": 1}, "run_id": "r"}
         store.put(f"flights/bundles/{model}/lineage.json", json.dumps(lineage).encode())
     store.put("flights/searches/run/pins.json", json.dumps({"versions": {"features": 9}, "champion": None}).encode())
     store.put("other/bundles/c/lineage.json", json.dumps({"versions": {"features": 99}}).encode())
