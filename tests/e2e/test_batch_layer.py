@@ -159,10 +159,9 @@ def landed(client: Any, key: str) -> pd.DataFrame:
 
 def test_landing_files_hive_and_mysql_tell_the_same_numbers(environment: Mapping[str, str]) -> None:
     truth = facts_landed(environment)
-    union = " union all ".join(
-        f"select '{c.name}', ds, count(*) from raw_{c.name} group by ds" for c in USE_CASE.sources
-    )
-    hive = {(source, ds): count for source, ds, count in query_hive(environment, union)}
+    sources = [contract.name for contract in USE_CASE.sources]
+    accepted = " union all ".join(f"select '{name}', ds, count(*) from raw_{name} group by ds" for name in sources)
+    hive = {(source, ds): count for source, ds, count in query_hive(environment, accepted)}
     quarantined = accepted.replace("from raw_", "from quarantine_")
     for source, ds, count in query_hive(environment, quarantined):
         truth[(source, ds)] -= count
