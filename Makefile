@@ -53,7 +53,7 @@ test-dashboard: install ## Superset in a real headless Chromium, on a stack of i
 	[ -e .local/dashboard/filled ] || { $(STACK) up --all --without superset superset-worker && \
 	  source .local/dashboard/conf/process.env && $(PY) -m local_stack.demo --days 21 --trials 2 && \
 	  touch .local/dashboard/filled; } && \
-	$(STACK) up superset superset-worker && source .local/dashboard/conf/process.env && $(PY) -m pytest -m dashboard
+	$(STACK) up superset superset-worker && source .local/dashboard/conf/process.env && $(PY) -m pytest -m dashboard tests/dashboard
 
 check: install ## lint, format and types, without changing anything
 	@.local/venv/bin/ruff check .
