@@ -53,9 +53,10 @@ test-unit: install ## the tests that need no server
 
 test-dashboard: install-dashboards ## Superset in a real headless Chromium, on a stack of its own that the demo has filled (.local/dashboard)
 	@export LAMBDA_DL_STATE=.local/dashboard LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE); trap '$(STACK) down' EXIT; \
-	$(STACK) up --all --without superset superset-worker && source .local/dashboard/conf/process.env && \
-	{ [ -e .local/dashboard/filled ] || { $(PY) -m local_stack.demo --days 21 --trials 2 && touch .local/dashboard/filled; }; } && \
-	$(STACK) up superset superset-worker && $(PY) -m pytest -m dashboard
+	[ -e .local/dashboard/filled ] || { $(STACK) up --all --without superset superset-worker && \
+	  source .local/dashboard/conf/process.env && $(PY) -m local_stack.demo --days 21 --trials 2 && \
+	  touch .local/dashboard/filled; } && \
+	$(STACK) up superset superset-worker && source .local/dashboard/conf/process.env && $(PY) -m pytest -m dashboard tests/dashboard
 
 check: install ## lint, format and types, without changing anything
 	@.local/venv/bin/ruff check .

@@ -219,6 +219,6 @@ NOTE = """
 - A **book** closes when nothing is unaccounted for: `landed = ingested + quarantined + duplicate`.
 - A **duplicate** is a fact that is known already; nothing is lost.
 - A row in **quarantine** is kept with its reason and can be released.
-- **Parity** compares the features that were served with those the batch layer computes again. *equal* should be 100 %.
+- **Parity** compares the features that were served with those the batch layer computes again. *parity* should be 100 %.
 - Shares come from MySQL and cover the recent days; books come from Hive and cover everything.
 """

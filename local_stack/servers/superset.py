@@ -50,6 +50,7 @@ def superset_servers(stack: Stack) -> tuple[Server, ...]:
         needs=(WEB,),
         command=_celery(stack),
         env=superset_env(stack),
+        prepare=lambda: _worker_pid(stack).unlink(missing_ok=True),  # one that a killed worker left says nothing
         probe=lambda: _probe_worker(stack),
         on_demand=True,
         start_limit_s=300,
