@@ -16,7 +16,7 @@ from include.ledger import read_ledger
 from include.promotion import Systems, decide, promote
 from include.training.dataset import pin_versions, split_days
 from include.training.encoding import Encoders
-from include.training.loop import PARTS, LoopConfig, Tensors, build
+from include.training.loop import LoopConfig, Tensors, build, parts_of
 from include.training.metrics import Quality
 from include.training.network import NetworkConfig
 from include.use_case import Gate, UseCase
@@ -73,7 +73,7 @@ class World:
         encoded = [Tensors.of(encoders.encode(r.columns), r.labels, torch.device("cpu")) for r in (train, validation)]
         network = NetworkConfig(width=16, layers=1, embedding_width=4)
         loop = build(encoders, network, LoopConfig(learning_rate=1e-2, batch_size=64, seed=seed), *encoded)
-        for _ in range(PARTS * epochs):
+        for _ in range(parts_of(epochs)):
             loop.run_part()
         lineage: dict[str, Any] = {
             "tables": self.versions,

@@ -1,4 +1,4 @@
-"""One training run of one configuration, half an epoch at a time: seeded, resident on the device, resumable.
+"""One training run of one configuration, some of an epoch at a time: seeded, resident on the device, resumable.
 
 Everything a part of an epoch draws at random follows from the seed and the part's number, so a run that is
 interrupted after any part and restored goes on as if it had not been. It does not know searches, bundles or where rows
@@ -27,8 +27,10 @@ from include.training.network import Network, NetworkConfig
 from include.training.optimizer import FlatAdamW
 
 EVALUATION_BATCH = 4096
-#: Parts of an epoch. The network is validated after each, so that a search can give up early on what does not learn.
-PARTS = 2
+#: The network is validated after an eighth of the first epoch, so that a search can soon give up what does not learn,
+#: and from then on after every half.
+EIGHTHS = 8
+FIRST_EIGHTHS, LATER_EIGHTHS = 1, 4
 #: More rows than ``MIXED_ROWS`` are drawn as blocks of neighbours, so that files are read in pieces; as many blocks as
 #: have ``MIXED_ROWS`` rows are then mixed row by row.
 MIXED_ROWS = 1 << 20
@@ -158,8 +160,8 @@ class Loop:
     @property
     def finished(self) -> bool:
         """Whether the epochs are used up, or validation has not improved for ``patience`` epochs."""
-        stale = self.progress.part - self.progress.best_part
-        return self.progress.part >= PARTS * self.config.epochs or stale >= PARTS * self.config.patience
+        done, best = eighths_of(self.progress.part), eighths_of(self.progress.best_part)
+        return done >= EIGHTHS * self.config.epochs or done - best >= EIGHTHS * self.config.patience
 
     def run_part(self) -> PartResult:
         """Train one part of an epoch, then score the validation rows; keeps the weights if they are the best so far."""
@@ -203,11 +205,13 @@ class Loop:
         """Row indices of each batch of this part in its epoch's order, and the epochs behind it when it comes."""
         workers = self.share.workers
         size = max(min(self.config.batch_size, len(self.train)) // workers, 1) * workers
-        epoch, part = divmod(self.progress.part, PARTS)
+        epoch, done = divmod(eighths_of(self.progress.part), EIGHTHS)
+        then = eighths_of(self.progress.part + 1) - epoch * EIGHTHS
         order = shuffled(len(self.train), torch.Generator().manual_seed(self.config.seed * 100_003 + epoch))
         batches = len(self.train) // size
         # At least one batch a part, however few rows there are.
-        first, last = part * batches // PARTS, max((part + 1) * batches // PARTS, part * batches // PARTS + 1)
+        first = done * batches // EIGHTHS
+        last = max(then * batches // EIGHTHS, first + 1)
         for i in range(min(first, batches - 1), min(last, batches)):
             yield epoch + i / batches, order[i * size + self.share.rank : (i + 1) * size : workers]
 
@@ -236,7 +240,22 @@ class Loop:
             self.progress.best_log_loss, self.progress.best_auc = validation_log_loss, auc
             self.best = _copy(self.network)
         part = self.progress.part
-        return PartResult(part, part / PARTS, train_loss, validation_log_loss, auc, best)
+        return PartResult(part, epochs_of(part), train_loss, validation_log_loss, auc, best)
+
+
+def eighths_of(parts: int) -> int:
+    """How many eighths of an epoch so many parts are."""
+    return FIRST_EIGHTHS * parts if parts < 2 else LATER_EIGHTHS * (parts - 1)
+
+
+def epochs_of(parts: int) -> float:
+    """How many epochs so many parts are."""
+    return eighths_of(parts) / EIGHTHS
+
+
+def parts_of(epochs: int) -> int:
+    """How many parts so many whole epochs, at least one, are."""
+    return 1 + EIGHTHS * epochs // LATER_EIGHTHS
 
 
 def shuffled(count: int, generator: torch.Generator) -> Tensor:

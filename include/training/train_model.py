@@ -55,7 +55,7 @@ from include.training.evaluation import (
 )
 from include.training.finish import Finished, finish
 from include.training.log_lines import RESULT
-from include.training.loop import PARTS, best_device
+from include.training.loop import best_device, epochs_of
 from include.training.material import Material, Start
 from include.training.model_card import Story, model_card
 from include.training.recipe import Team
@@ -194,7 +194,7 @@ def _train(request: Request, systems: Systems, use_case: UseCase, scratch: Scrat
     stages.done("search", f"{len(found.trials)} trials, best validation AUC {found.best.validation_auc:.4f}")
     finished = finish(found.loop, material, dataset.validation.days, best_device(), _team(request, systems))
     stages.done(
-        "refit", f"{found.loop.progress.best_part / PARTS:g} epochs, temperature {finished.final.temperature:.3f}"
+        "refit", f"{epochs_of(found.loop.progress.best_part):g} epochs, temperature {finished.final.temperature:.3f}"
     )
     lightgbm = _lightgbm(request, material, found)
     rivals = Rivals(lightgbm, former, overlap(former, dataset.split.test) if former else note)
@@ -354,7 +354,7 @@ def _lineage(
         "config": dict(found.best.config),
         "trial_id": found.best.trial_id,
         "seed": request.seed,
-        "epochs": found.loop.progress.best_part / PARTS,
+        "epochs": epochs_of(found.loop.progress.best_part),
         "parent": pins.champion,
         "continued_from": continued.model_id if continued else None,
         "code_version": code_version(),

@@ -22,15 +22,14 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from include.settings import S3Settings
-from include.training.loop import PARTS, Loop, best_device
+from include.training.loop import EIGHTHS, FIRST_EIGHTHS, Loop, best_device, eighths_of
 from include.training.material import Material, Start
 from include.training.progress import ProgressPrinter
 from include.training.trial import TrialSummary
 
 METRIC = "best_log_loss"
-#: A trial may be given up after this many parts of epochs, and again whenever it has had ``REDUCTION`` times as many:
-#: only the best of every ``REDUCTION`` trials goes on.
-GRACE_PARTS = 1
+#: A trial may be given up after its first part, and again whenever it has had ``REDUCTION`` times as much: of every
+#: ``REDUCTION`` trials only the best goes on.
 REDUCTION = 4
 CHECKPOINT_EVERY = 4
 #: The search's saved state is a moment old and may name the checkpoint before the newest: it must still be there.
@@ -103,6 +102,7 @@ class TuneTrial(tune.Trainable):
             **asdict(result),
             "best_log_loss": progress.best_log_loss,
             "best_auc": progress.best_auc,
+            "eighths": eighths_of(progress.part),
             "finished": self.loop.finished,
             "done": self.loop.finished,
         }
@@ -228,7 +228,12 @@ def _tune_config(plan: SearchPlan, first: Mapping[str, Any]) -> tune.TuneConfig:
         mode="min",
         num_samples=plan.trials,
         search_alg=OptunaSearch(seed=plan.seed, points_to_evaluate=[dict(first)]),
-        scheduler=ASHAScheduler(max_t=PARTS * plan.epochs, grace_period=GRACE_PARTS, reduction_factor=REDUCTION),
+        scheduler=ASHAScheduler(
+            time_attr="eighths",
+            max_t=EIGHTHS * plan.epochs,
+            grace_period=FIRST_EIGHTHS,
+            reduction_factor=REDUCTION,
+        ),
         max_concurrent_trials=min(plan.max_concurrent or cluster_has("CPU"), plan.trials),
         time_budget_s=plan.time_budget_s,
         reuse_actors=True,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.training.finish import refit
-from include.training.loop import PARTS, Loop, LoopConfig, build, predict, rate_factor, shuffled
+from include.training.loop import Loop, LoopConfig, build, parts_of, predict, rate_factor, shuffled
 from include.training.metrics import log_loss
 from include.training.network import NetworkConfig
 from tests.training.synthetic import days, material, rows
@@ -82,7 +82,7 @@ def test_a_row_does_not_depend_on_its_batch() -> None:
 def test_the_parts_of_an_epoch_are_its_whole() -> None:
     loop = make(epochs=1)
     seen = []
-    for _ in range(PARTS):
+    for _ in range(parts_of(1)):
         seen += [rows for _, rows in loop._batches()]
         loop.progress.part += 1
     assert len(torch.cat(seen).unique()) == len(torch.cat(seen)) == len(TRAIN) // 128 * 128

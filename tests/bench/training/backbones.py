@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from include.training.dataset import Dataset
 from include.training.encoding import Encoders
-from include.training.loop import PARTS, Loop, LoopConfig, Tensors, predict
+from include.training.loop import Loop, LoopConfig, Tensors, parts_of, predict
 from include.training.metrics import area_under_curve, log_loss
 from include.training.network import Network, NetworkConfig
 from tests.bench.training.material import Year
@@ -148,7 +148,7 @@ def run(fold: Fold, backbone: str, rate: float, decay: float, epochs: int) -> tu
     config = LoopConfig(epochs=epochs, learning_rate=rate, weight_decay=decay)
     loop = loop_of(backbone, config, fold)
     started = time.perf_counter()
-    for _ in range(PARTS * epochs):
+    for _ in range(parts_of(epochs)):
         loop.train_part()
     seconds = (time.perf_counter() - started) / epochs
     with loop.optimizer.averaged():

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from include.training.loop import PARTS, Loop, LoopConfig, Tensors, best_device, predict
+from include.training.loop import Loop, LoopConfig, Tensors, best_device, parts_of, predict
 from include.training.material import Material
 from include.training.metrics import log_loss
 from include.training.network import Network, NetworkConfig
@@ -64,8 +64,8 @@ def timed(name: str, kind: type[Loop], material: Material, train: Tensors, valid
     """Train two epochs and time the second."""
     torch.manual_seed(0)
     loop = kind(Network(material.encoders, NetworkConfig()).to(train.device), LoopConfig(), train, validation)
-    for part in range(2 * PARTS):
-        if part == PARTS:
+    for part in range(parts_of(2)):
+        if part == parts_of(1):
             started = time.perf_counter()
         loop.train_part()
     seconds = time.perf_counter() - started

@@ -16,7 +16,7 @@ import torch
 from include.bundle.bundle import Predictor
 from include.training.dataset import Dataset
 from include.training.finish import refit, validated
-from include.training.loop import PARTS, Loop, build, levelled
+from include.training.loop import Loop, build, epochs_of, levelled
 from include.training.material import Material
 from include.training.metrics import Quality, quality
 from include.training.rivals import LightGbm
@@ -82,7 +82,7 @@ def report(tuned: Tuned, seeds: Sequence[Seed]) -> list[str]:
     head = "| seed | network AUC | LightGBM AUC | network log-loss | LightGBM log-loss | network s | LightGBM s |"
     lines = [
         f"search: network {tuned.seconds:.0f} s, LightGBM {tuned.lightgbm_seconds:.0f} s; the network trains "
-        f"{tuned.loop.progress.best_part / PARTS:g} epochs, temperature {tuned.temperature:.3f}, {tuned.config}",
+        f"{epochs_of(tuned.loop.progress.best_part):g} epochs, temperature {tuned.temperature:.3f}, {tuned.config}",
         f"LightGBM: {tuned.lightgbm.to_json()}",
         head,
         "|" + "---|" * 7,
