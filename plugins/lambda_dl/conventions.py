@@ -9,7 +9,6 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from lambda_dl.alerts import deadline, task_failed
 from lambda_dl.deployment import REPOSITORY, USE_CASE
 from lambda_dl.span import MACROS
 
@@ -38,8 +37,7 @@ def common(dag_id: str, *tags: str) -> dict[str, Any]:
     return {
         "dag_id": dag_id,
         "doc_md": (REPOSITORY / "docs" / "dags" / f"{dag_id}.md").read_text(),
-        "default_args": {"owner": "lambda-dl", "on_failure_callback": task_failed, **TRANSIENT},
-        "deadline": deadline(dag_id),
+        "default_args": {"owner": "lambda-dl", **TRANSIENT},
         "tags": ["lambda-dl", USE_CASE, *tags],
         "user_defined_macros": MACROS,
         "catchup": False,
