@@ -10,6 +10,9 @@ TEST_PORT_BASE ?= 22200
 BENCH_PORT_BASE ?= 22400
 LIVE_PORT_BASE ?= 21600
 TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE)
+UNITS := not integration and not e2e and not dashboard
+# Schemathesis gives all tests of this file one name, and pytest-xdist runs one test of a name: it runs alone.
+ONE_NAME := tests/speed_service/test_api_description.py
 CHECKED := include plugins/lambda_dl speed_service dashboard local_stack
 
 help: ## list the targets
@@ -49,7 +52,8 @@ test: test-unit ## all tests: units, then the real servers and one end-to-end ru
 	$(STACK) up --all --without superset superset-worker && source .local/test/conf/process.env && $(PY) -m pytest -m "integration or e2e"
 
 test-unit: install ## the tests that need no server
-	@$(PY) -m pytest -m "not integration and not e2e and not dashboard"
+	@$(PY) -m pytest -n 2 --dist loadfile -m "$(UNITS)" --ignore $(ONE_NAME)
+	@$(PY) -m pytest $(ONE_NAME)
 
 test-dashboard: install-dashboards ## Superset in a real headless Chromium, on a stack of its own that the demo has filled (.local/dashboard)
 	@export LAMBDA_DL_STATE=.local/dashboard LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE); trap '$(STACK) down' EXIT; \
