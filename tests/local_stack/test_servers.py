@@ -68,13 +68,13 @@ def test_s3_refuses_anonymous_readers_and_hive_outside_the_lake(running: Stack) 
 
 
 def test_kafka_delivers_what_was_produced_and_has_the_topics(running: Stack) -> None:
-    from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic
 
+    from tests.kafka_topics import make_topics
+
     bootstrap = {"bootstrap.servers": running.ports.address("kafka")}
-    admin = AdminClient(bootstrap)
     topic = f"test.{uuid.uuid4().hex}"
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    admin = make_topics(bootstrap["bootstrap.servers"], [NewTopic(topic, 1, 1)])
     assert {t.name for t in TOPICS} <= set(admin.list_topics(timeout=10).topics)
     producer = Producer({**bootstrap, "enable.idempotence": True})
     producer.produce(topic, value=b"{}")

@@ -97,7 +97,9 @@ def run_trigger(trigger: KafkaMessagesTrigger) -> dict[str, Any]:
 @pytest.mark.integration
 def test_on_a_real_broker_old_and_foreign_messages_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     from confluent_kafka import Producer
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.cimpl import NewTopic
+
+    from tests.kafka_topics import make_topics
 
     bootstrap = os.environ["KAFKA_BOOTSTRAP"]
     topic, run_id = f"test.await.{uuid.uuid4().hex}", uuid.uuid4().hex
@@ -107,8 +109,7 @@ def test_on_a_real_broker_old_and_foreign_messages_do_not_count(monkeypatch: pyt
         return connection
 
     monkeypatch.setattr(BaseHook, "aget_connection", aget)
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(30)
+    admin = make_topics(bootstrap, [NewTopic(topic, 2, 1)])
     producer = Producer({"bootstrap.servers": bootstrap})
     now = int(time.time() * 1000)
 

@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from include.landing import object_sizes, s3_client
 from include.locations import LAKE_BUCKET, LANDING_BUCKET, Topics
 from include.settings import KafkaSettings
 from include.use_cases.flight_delay import feeder, upstream
+from tests.kafka_topics import make_topics
 from tests.spark_jobs import steps
 
 FIRST = steps.BASE.history_start
@@ -44,10 +44,8 @@ def topics_of(name: str) -> list[str]:
 @contextmanager
 def topics_for(names: list[str]) -> Iterator[None]:
     """The topics of use cases, gone again afterwards."""
-    admin = AdminClient({"bootstrap.servers": KafkaSettings.from_environment().bootstrap})
     topics = [NewTopic(topic, 1) for name in names for topic in topics_of(name)]
-    for future in admin.create_topics(topics).values():
-        future.result()
+    admin = make_topics(KafkaSettings.from_environment().bootstrap, topics)
     yield
     admin.delete_topics([topic.topic for topic in topics])
 

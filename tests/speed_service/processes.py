@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.cimpl import NewTopic
 from deltalake import write_deltalake
 
 from include.bundle.store import S3Store
@@ -26,6 +26,7 @@ from include.ledger import Entry, append
 from include.locations import MODELS_BUCKET, Lake, Topics
 from include.settings import S3Settings
 from include.use_case import UseCase, load_use_case
+from tests.kafka_topics import make_topics
 from tests.speed_service.conftest import FIRST_DAY, LAST_DAY, days_between, some_tiles, subject
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,14 +101,12 @@ def stack_of(topics: Mapping[str, int]) -> Iterator[Stack]:
     environment = dict(os.environ)
     use_case = replace(load_use_case("flight_delay"), name=f"test_speed_{uuid.uuid4().hex[:8]}")
     s3 = S3Settings.from_environment(environment)
-    admin = AdminClient({"bootstrap.servers": environment["KAFKA_BOOTSTRAP"]})
     names = {f"{use_case.name}.{name}": partitions for name, partitions in topics.items()}
     created = [
         NewTopic(name, partitions, 1, config={"cleanup.policy": "compact"} if name.endswith("tiles") else {})
         for name, partitions in names.items()
     ]
-    for future in admin.create_topics(created).values():
-        future.result(30)
+    admin = make_topics(environment["KAFKA_BOOTSTRAP"], created)
     try:
         yield Stack(environment, use_case, s3, S3Store(s3, MODELS_BUCKET), Topics(use_case.name))
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.cimpl import NewTopic
 
 from include.contracts.validator import Valid, validate
 from include.locations import Topics
@@ -19,6 +19,7 @@ from include.streaming.messages import HEARTBEAT_FIELD, Progress, TileUpdate, en
 from include.use_case import UseCase, load_use_case
 from local_stack.replay.books import counting_tiles, query_identity
 from local_stack.replay.topics import make_consumer
+from tests.kafka_topics import make_topics
 
 SHIPPED = load_use_case("flight_delay")
 
@@ -116,9 +117,7 @@ def use_case() -> Iterator[UseCase]:
     topics = Topics(renamed.name)
     names = [topics.facts(contract.name) for contract in renamed.sources]
     names += [topics.queries, topics.predictions, topics.rejected, topics.tiles, topics.metrics]
-    admin = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"]})
-    for future in admin.create_topics([NewTopic(name, 1, 1) for name in names]).values():
-        future.result(30)
+    admin = make_topics(os.environ["KAFKA_BOOTSTRAP"], [NewTopic(name, 1, 1) for name in names])
     yield renamed
     admin.delete_topics(names)
 
