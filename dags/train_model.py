@@ -9,7 +9,7 @@ from lambda_dl.conventions import COSTLY, TRANSIENT, common, optional_day
 from lambda_dl.deployment import DEPLOYMENT, USE_CASE
 from lambda_dl.operators.ray_train import RayTrainOperator
 from lambda_dl.sensors.ray_tune import RayTuneSensor
-from lambda_dl.tasks import choose_window
+from lambda_dl.tasks import choose_window, require_quality
 
 
 @task(outlets=[CANDIDATE])
@@ -39,6 +39,12 @@ with DAG(
         "time_budget_s": Param(
             None, type=["null", "number"], minimum=1, title="Time budget", description="Stop the search after, seconds"
         ),
+        "accept_quality": Param(
+            False,
+            type="boolean",
+            title="Accept quality",
+            description="Train although the data quality of a day is below a threshold",
+        ),
     },
 ):
     window = choose_window()
@@ -62,5 +68,5 @@ with DAG(
     search = RayTuneSensor(
         task_id="follow_search", submitter="submit", limit=DEPLOYMENT.training_limit, pool="train_gpu", **COSTLY
     )
-    window >> submit >> search
+    require_quality(window) >> submit >> search
     announce_candidate(search.output)

@@ -4,6 +4,7 @@
                   -> Hive tables, MySQL tables; Kafka topics announce and broadcast along the way
     source topics -> tiles topic; queries -> prepared_queries -> predictions | rejected
                   -> predictions -> model_quality (live), data_quality (parity)
+    features, labels -> statistics; what is late or wrong -> alerts
 
 Names only: it does not know how anything is read or written, and no domain (a use case passes its name).
 """
@@ -25,6 +26,7 @@ SMALL_TABLES = (
     "runtime_metrics",
     "data_quality",
     "ledger",
+    "alerts",
 )
 
 

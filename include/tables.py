@@ -269,11 +269,68 @@ LEDGER = Table(
     ("sequence",),
 )
 
-SMALL = (LANDING_FILES, BOOK, TRAINING_RUNS, MODEL_QUALITY, RUNTIME_METRICS, DATA_QUALITY, LEDGER)
+ALERTS = Table(
+    "alerts",
+    "What somebody was told: a late day, a threshold broken, a stale refresh, a failed task, a missed deadline",
+    (
+        Column("alert_id", "string", "Identity of what is wrong; told once"),
+        TIME,
+        Column("kind", "string", "day_late, quality, refresh_stale, task_failed or deadline_missed"),
+        Column("subject", "string", "What it is about: a DAG and task, a source and dimension, a table"),
+        Column("message", "string", "What is wrong, for people"),
+        RUN_ID,
+        DS,
+    ),
+    ("alert_id",),
+)
+
+STATISTICS = Table(
+    "statistics",
+    "Inference over the archive: shares with intervals, differences with tests, drift; ds is the last day looked at",
+    (
+        Column("statistic", "string", "share (of one value of a feature against the rest), change or drift"),
+        Column("feature", "string", "The feature whose values are compared"),
+        Column("value", "string", "One of its values; null: the feature as a whole (drift)"),
+        Column("from_ds", "string", "First day looked at"),
+        Column("to_ds", "string", "Last day looked at"),
+        Column("base_from_ds", "string", "First day of what it is compared with"),
+        Column("base_to_ds", "string", "Last day of what it is compared with"),
+        Column("days", "bigint", "Days with rows; the unit of the test"),
+        Column("rows", "bigint", "Labelled subjects"),
+        Column("positives", "bigint", "Those with label 1"),
+        Column("share", "double", "positives / rows"),
+        Column("share_low", "double", "Lower end of the share's 95 % Wilson interval"),
+        Column("share_high", "double", "Upper end of the share's 95 % Wilson interval"),
+        Column("base_share", "double", "The share of what it is compared with"),
+        Column("difference", "double", "share - base_share"),
+        Column("difference_low", "double", "Lower end of its 95 % interval, days as clusters"),
+        Column("difference_high", "double", "Upper end of its 95 % interval, days as clusters"),
+        Column("psi", "double", "Population stability index (drift)"),
+        Column("p_value", "double", "Two-sided; days as clusters (share, change)"),
+        Column("q_value", "double", "p_value after Benjamini-Hochberg, over the rows of the same statistic"),
+        RUN_ID,
+        DS,
+    ),
+)
+
+SMALL = (LANDING_FILES, BOOK, TRAINING_RUNS, MODEL_QUALITY, RUNTIME_METRICS, DATA_QUALITY, LEDGER, ALERTS)
 
 
 def all_tables(use_case: UseCase) -> tuple[Table, ...]:
     """Every table of a use case, in the order of the data flow."""
     raw = tuple(raw_table(contract) for contract in use_case.sources)
     quarantine = tuple(quarantine_table(contract) for contract in use_case.sources)
-    return (*raw, *quarantine, TILES, features_table(use_case), LABELS, predictions_table(use_case), *SMALL)
+    return (*raw, *quarantine, TILES, features_table(use_case), LABELS, predictions_table(use_case), STATISTICS, *SMALL)
+
+
+def tables_by_writer(use_case: UseCase) -> dict[str, tuple[str, ...]]:
+    """The tables' names by who writes them: one Spark job each, or (``small``) anybody through delta-rs."""
+    raw = tuple(table.name for c in use_case.sources for table in (raw_table(c), quarantine_table(c)))
+    features = (TILES.name, features_table(use_case).name, LABELS.name)
+    return {
+        "raw": raw,
+        "features": features,
+        "predictions": (predictions_table(use_case).name,),
+        "statistics": (STATISTICS.name,),
+        "small": tuple(table.name for table in SMALL),
+    }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from include.contracts.contract import Contract
 from include.features.spec import FeatureSet
+from include.quality import DIMENSIONS
 from include.tiles.spec import Tile, days_of_history
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 PREDICTION_TIME = "prediction_time"
 #: The environment variable with a deployment's own first day of facts, YYYY-MM-DD.
 HISTORY_START = "LAMBDA_DL_HISTORY_START"
+#: The environment variable with how many closed days this deployment's MySQL keeps.
+RECENT_DAYS = "LAMBDA_DL_RECENT_DAYS"
 
 #: Raw facts by source -> one row per labelled subject: ``label_day`` string, ``subject_id`` string, ``label`` int
 #: (0/1), ``outcome`` string. Many days are labelled at once: every frame has ``label_day``, the subjects their own,
@@ -46,6 +49,26 @@ class Serving:
 
     recent_days: int = 7
     statistics: Mapping[str, Callable[[Mapping[str, "DataFrame"]], "DataFrame"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What good facts are, beyond their contracts, and how good they must be to train on.
+
+    ``accuracy``: source -> a condition in Spark SQL on the fields of one fact, true when they agree with each other.
+    ``about_subjects``: the sources whose key is the subject's id. Rows ingested within ``timely_hours`` of landing are
+    in time. ``thresholds``: dimension (``include.quality.DIMENSIONS``) -> the least share on every day of training.
+    """
+
+    accuracy: Mapping[str, str] = field(default_factory=dict)
+    about_subjects: tuple[str, ...] = ()
+    timely_hours: int = 24
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.thresholds) - set(DIMENSIONS)
+        if unknown:
+            raise ValueError(f"thresholds for {sorted(unknown)}: the dimensions of quality are {', '.join(DIMENSIONS)}")
 
 
 @dataclass(frozen=True)
@@ -76,6 +99,7 @@ class UseCase:
     silence_minutes: Mapping[str, int] = field(default_factory=dict)
     gate: Gate = field(default_factory=Gate)
     serving: Serving = field(default_factory=Serving)
+    quality: Quality = field(default_factory=Quality)
     #: Features whose values cut the test days into slices that the model card tells apart.
     slices: tuple[str, ...] = ()
 
@@ -83,6 +107,8 @@ class UseCase:
         unknown = set(self.slices) - {feature.name for feature in self.features.features}
         if unknown:
             raise ValueError(f"use case {self.name!r} slices by {sorted(unknown)}, which are no features")
+        for name in (*self.quality.accuracy, *self.quality.about_subjects):
+            self.source(name)
 
     def source(self, name: str) -> Contract:
         """Return the contract of the source called ``name``; raises ``KeyError`` naming those that exist."""
@@ -108,7 +134,8 @@ def too_near(use_case: UseCase) -> str:
 def load_use_case(name: str, environment: Mapping[str, str] = os.environ) -> UseCase:
     """Import ``include.use_cases.<name>`` and return its ``USE_CASE``; raises ``ValueError`` if there is none.
 
-    A deployment whose facts begin on another day says so in ``LAMBDA_DL_HISTORY_START``.
+    A deployment whose facts begin on another day says so in ``LAMBDA_DL_HISTORY_START``; one whose short-term store
+    keeps another number of days, in ``LAMBDA_DL_RECENT_DAYS``.
     """
     try:
         module = importlib.import_module(f"include.use_cases.{name}")
@@ -119,5 +146,15 @@ def load_use_case(name: str, environment: Mapping[str, str] = os.environ) -> Use
     use_case = module.USE_CASE
     if not isinstance(use_case, UseCase):
         raise ValueError(f"include.use_cases.{name}.USE_CASE is not a UseCase")
-    start = environment.get(HISTORY_START)
-    return replace(use_case, history_start=date.fromisoformat(start)) if start else use_case
+    if start := environment.get(HISTORY_START):
+        use_case = replace(use_case, history_start=date.fromisoformat(start))
+    if days := environment.get(RECENT_DAYS):
+        use_case = replace(use_case, serving=replace(use_case.serving, recent_days=whole_number(RECENT_DAYS, days)))
+    return use_case
+
+
+def whole_number(name: str, text: str) -> int:
+    """A setting that counts something; raises ``ValueError`` naming it if it is no number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"setting {name} is {text!r}, which is not a whole number from 1 on")
+    return int(text)

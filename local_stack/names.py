@@ -59,8 +59,21 @@ POOLS: dict[str, str] = {
     "write_raw": "The one writer of the raw and quarantine tables",
     "write_features": "The one writer of tiles, features and labels",
     "write_predictions": "The one writer of the log of predictions",
+    "write_statistics": "The one writer of the statistics of the archive",
     "write_serving": "The one writer of the MySQL serving tables",
 }
+
+# What a deployment may say about DAGs and alerts, by variables of the environment in which the stack is started.
+AIRFLOW_SETTINGS = (
+    *(
+        "LAMBDA_DL_ALERT_WEBHOOK",
+        "LAMBDA_DL_DEADLINES",
+        "LAMBDA_DL_STALE_LIMIT_SECONDS",
+        "LAMBDA_DL_LATE_LIMIT_SECONDS",
+    ),
+    *("LAMBDA_DL_RECENT_DAYS", "LAMBDA_DL_VACUUM_HOURS", "LAMBDA_DL_RETENTION_DAYS"),
+    *("LAMBDA_DL_REFRESH_CRON", "LAMBDA_DL_MAINTAIN_CRON", "LAMBDA_DL_WATCH_CRON"),
+)
 
 # The shipped facts end with this day; without it the nightly ingest would wait for yesterday.
 LAST_DAY = "2013-12-31"

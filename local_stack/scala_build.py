@@ -20,6 +20,13 @@ def build(layout: Layout) -> None:
     hadoop = sorted(layout.pyspark_jars.glob("hadoop-client-*.jar"))
     hive = sorted((layout.jars / "metastore-dist" / "lib").glob("*.jar"))
     _compile(layout, SOURCES / "LoopbackMetastore.scala", [*hive, *hadoop], layout.jars / "launcher")
+    spark = sorted(layout.pyspark_jars.glob("spark-*.jar"))
+    _compile(layout, SOURCES / "ReadOnly.scala", spark, read_only_classes(layout))
+
+
+def read_only_classes(layout: Layout) -> Path:
+    """Where the extension lies that makes HiveServer2 refuse to change anything."""
+    return layout.jars / "read-only"
 
 
 def _compile(layout: Layout, source: Path, class_path: list[Path], target: Path) -> None:

@@ -9,8 +9,12 @@ from collections.abc import Mapping
 
 from local_stack import names
 from local_stack.ports import LOOPBACK
+from local_stack.scala_build import read_only_classes
 from local_stack.secret_store import write_private
 from local_stack.stack import Stack
+
+#: Refuses commands that change something; in `scala/ReadOnly.scala`.
+READ_ONLY = "lambda_dl.ReadOnly"
 
 LOG4J = """rootLogger.level=warn
 rootLogger.appenderRef.console.ref=console
@@ -44,13 +48,17 @@ def for_jobs(stack: Stack) -> dict[str, str]:
 
 
 def for_hiveserver2(stack: Stack) -> dict[str, str]:
-    """A job's session settings, with keys that cannot write, and answers that stay small in memory."""
+    """A job's session settings, with keys that cannot write, no command that changes anything (the metastore trusts all
+    who reach it), and answers that stay small in memory."""
     from include.spark_jobs.session import spark_conf
 
     metastore = f"thrift://{stack.ports.address('metastore')}"
+    session = spark_conf(stack.ports.url("s3"), metastore, names.SPARK_MASTER)
     return {
-        **spark_conf(stack.ports.url("s3"), metastore, names.SPARK_MASTER),
+        **session,
         **deployment(stack),
+        "spark.sql.extensions": f"{session['spark.sql.extensions']},{READ_ONLY}",
+        "spark.driver.extraClassPath": f"{stack.layout.spark_jars}/*:{read_only_classes(stack.layout)}",
         "spark.driver.memory": "1g",
         "spark.hadoop.fs.s3a.access.key": stack.secrets["hive_s3_access_key"],
         "spark.hadoop.fs.s3a.secret.key": stack.secrets["hive_s3_secret_key"],

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from datetime import date, timedelta
+from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -14,6 +15,8 @@ from include.tables import Column, Table, all_tables
 from include.use_case import UseCase
 
 log = logging.getLogger(__name__)
+
+VIEWS = Path(__file__).resolve().parents[1] / "sql" / "hive"
 
 
 def days_between(first: date, last: date) -> list[date]:
@@ -45,6 +48,20 @@ def table_ddl(use_case: str, table: Table) -> str:
     )
 
 
+def view_ddl(use_case: str, name: str, text: str) -> str:
+    """The statement for one of the views in ``include/sql/hive``: its first line is the view's comment."""
+    first, _, query = text.partition("\n")
+    comment = first.removeprefix("--").strip()
+    body = query.replace("{database}", use_case)
+    return f"CREATE OR REPLACE VIEW {Lake(use_case).name(name)} COMMENT {quoted(comment)} AS {body}"
+
+
+def create_views(spark: SparkSession, use_case: str) -> None:
+    """Create the views for the common questions, or bring them up to date."""
+    for path in sorted(VIEWS.glob("*.sql")):
+        spark.sql(view_ddl(use_case, path.stem, path.read_text(encoding="utf-8")))
+
+
 def create_tables(spark: SparkSession, use_case: UseCase) -> list[str]:
     """Create the database and every table that is missing; returns the names of the new ones."""
     location = quoted(f"s3a://{LAKE_BUCKET}/{use_case.name}")
@@ -53,6 +70,8 @@ def create_tables(spark: SparkSession, use_case: UseCase) -> list[str]:
     missing = [table for table in all_tables(use_case) if table.name not in there]
     for table in missing:
         spark.sql(table_ddl(use_case.name, table))
+    if missing or not there.issuperset(path.stem for path in VIEWS.glob("*.sql")):
+        create_views(spark, use_case.name)
     if missing:
         log.info("created %d tables in %s", len(missing), use_case.name)
     return [table.name for table in missing]

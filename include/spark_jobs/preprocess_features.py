@@ -12,7 +12,6 @@ import io
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import reduce
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +25,7 @@ from include.landing import s3_client
 from include.locations import LANDING_BUCKET, Topics, reference_key
 from include.metrics import data_quality_id
 from include.settings import KafkaSettings
+from include.spark_jobs.assess_quality import assess
 from include.spark_jobs.catalog import days_between, facts_for, of_days, read_table, replace_days
 from include.spark_jobs.session import job_arguments, start_job
 from include.tables import BOOK, LABELS, TILES, features_table
@@ -184,20 +184,6 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def completeness(spark: SparkSession, use_case: UseCase, days: Sequence[date]) -> DataFrame:
-    """Per ``ds`` and ``source``: the mean share of nullable fields that have a value (1 if there are none)."""
-    return reduce(DataFrame.unionByName, [_completeness_of(spark, use_case.name, c, days) for c in use_case.sources])
-
-
-def _completeness_of(spark: SparkSession, use_case: str, contract: Contract, days: Sequence[date]) -> DataFrame:
-    nullable = [field.name for field in contract.fields if field.nullable]
-    present = [F.avg(F.col(name).isNotNull().cast("double")) for name in nullable]
-    share = sum(present[1:], present[0]) / len(present) if present else F.lit(1.0)
-    facts = of_named_days(read_table(spark, use_case, f"raw_{contract.name}"), days)
-    source = F.lit(contract.name).alias("source")
-    return facts.groupBy("ds").agg(share.alias("value")).select("ds", source, "value")
-
-
 def book_shares(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, float]]:
     """(ds, source, dimension, value) from ingest-book lines: ``validity`` and ``uniqueness`` of what landed."""
     shares = []
@@ -215,10 +201,8 @@ def quality_messages(
     """Kafka messages (key metric id, value JSON) of kind ``data_quality`` for every source and day."""
     columns = ["ds", "stage", "source", "landed", "ingested", "quarantined", "duplicate"]
     lines = lake.read_rows(use_case.name, BOOK.name, columns, book.names_of(days))
-    shares = book_shares([line for line in lines if line["stage"] == book.INGEST])
-    shares += [
-        (r["ds"], r["source"], "completeness", r["value"]) for r in completeness(spark, use_case, days).collect()
-    ]
+    lines = [line for line in lines if line["stage"] == book.INGEST]
+    shares = book_shares(lines) + assess(spark, use_case, days, lines)
     rows = [(data_quality_id(use_case.name, ds, source, dim, v), ds, source, dim, v) for ds, source, dim, v in shares]
     frame = spark.createDataFrame(rows, "metric_id string, ds string, source string, dimension string, value double")
     constants = {"kind": "data_quality", "use_case": use_case.name, "run_id": run_id, "time": rfc3339(now)}

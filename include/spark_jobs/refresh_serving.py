@@ -1,9 +1,11 @@
-"""Refresh: the lake's recent days and statistics -> MySQL. Readers see the old tables or the new ones, never a mix.
+"""Refresh: the lake's recent days and the speed layer's open day -> MySQL. Readers see the old tables or the new ones,
+never a mix.
 
 ``refresh_serving.py --use-case NAME --run-id ID``
 
 Every table is written beside the one in use (``<table>__next``); one ``RENAME TABLE`` statement then swaps them all.
-"Recent" is data time: the last days before the newest day whose ingest book is closed.
+"Recent" is data time: the last days before the newest day whose ingest book is closed, none before it open. What came
+after it is *open*: it goes into tables of its own (``<table>_open``, layer ``speed``), and views join the two.
 """
 
 import logging
@@ -13,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +35,30 @@ from pyspark.sql.types import (
 
 from include import book
 from include.contracts.contract import Contract
-from include.settings import MysqlSettings
+from include.locations import Topics
+from include.predictions.positions import unread_now
+from include.settings import KafkaSettings, MysqlSettings
 from include.spark_jobs.catalog import create_tables, facts_for, of_days, read_table
+from include.spark_jobs.open_day import OpenSource, open_source, unlogged_predictions
 from include.spark_jobs.session import run_arguments, start_job
-from include.tables import DATA_QUALITY, LABELS, MODEL_QUALITY, RUNTIME_METRICS, predictions_table
+from include.tables import (
+    ALERTS,
+    DATA_QUALITY,
+    LABELS,
+    MODEL_QUALITY,
+    RUNTIME_METRICS,
+    STATISTICS,
+    predictions_table,
+)
 from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("refresh_serving")
 
 SQL = Path(__file__).resolve().parents[1] / "sql" / "mysql"
-LAYER = "batch"
+BATCH, SPEED = "batch", "speed"
+#: What holds a table's open days; a view of the name without ``recent_`` and with ``_now`` joins both.
+OPEN = "_open"
+RECENT_EVENTS, RECENT_PREDICTIONS = "recent_events", "recent_predictions"
 LOCK_SECONDS = 60
 MYSQL_TYPES: Mapping[type[DataType], str] = {
     StringType: "VARCHAR(255)",
@@ -52,7 +69,7 @@ MYSQL_TYPES: Mapping[type[DataType], str] = {
     TimestampType: "DATETIME(6)",
 }
 #: Texts that may be long; they get no index.
-LONG_TEXTS = frozenset({"fact", "as_of_sources", "metric_id"})
+LONG_TEXTS = frozenset({"fact", "as_of_sources", "metric_id", "alert_id", "message"})
 TIMESTAMP_FORMAT = "yyyy-MM-dd HH:mm:ss.SSSSSS"
 NEXT = "__next"
 OLD = "__old"
@@ -85,8 +102,17 @@ def recent_span(closed: set[str], recent_days: int, as_of: datetime, run_id: str
     """The last ``recent_days`` days up to the newest closed one; raises ``NothingToServe``."""
     if not closed:
         raise NothingToServe("no ingest book is closed yet: run ingest_raw or ingest_window first")
-    last = date.fromisoformat(max(closed))
+    last = last_before_gap(sorted(map(date.fromisoformat, closed)), recent_days)
     return Span(last - timedelta(days=recent_days - 1), last, as_of, run_id)
+
+
+def last_before_gap(days: Sequence[date], recent_days: int) -> date:
+    """The last of the newest ``recent_days`` days (in order) before which none of them is missing."""
+    recent = [day for day in days if day > days[-1] - timedelta(days=recent_days)]
+    for day, following in pairwise(recent):
+        if following - day > timedelta(days=1):
+            return day
+    return recent[-1]
 
 
 def events_of(facts: DataFrame, contract: Contract) -> DataFrame:
@@ -113,24 +139,25 @@ def recent_events(spark: SparkSession, use_case: UseCase, span: Span) -> DataFra
 
 def recent_predictions(predictions: DataFrame, labels: DataFrame, span: Span) -> DataFrame:
     """The predictions of the recent days and of those that are still open, with ``label`` where it is known."""
+    return served_predictions(predictions.where(F.col("ds") >= span.first.isoformat()), labels, span)
+
+
+def served_predictions(predictions: DataFrame, labels: DataFrame, span: Span) -> DataFrame:
+    """Predictions as MySQL shows them, with ``label`` where it is known."""
     first = (span.first - timedelta(days=1)).isoformat()
     known = labels.where(F.col("ds") >= first).select(F.col("subject_id").alias("id"), "label")
-    return (
-        predictions.where(F.col("ds") >= span.first.isoformat())
-        .join(known, "id", "left")
-        .select(
-            "id",
-            "model_id",
-            "probability",
-            "prediction_time",
-            "predicted_at",
-            "degraded",
-            F.to_json("as_of", {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss'Z'", "ignoreNullFields": "false"}).alias(
-                "as_of_sources"
-            ),
-            "label",
-            "ds",
-        )
+    return predictions.join(known, "id", "left").select(
+        "id",
+        "model_id",
+        "probability",
+        "prediction_time",
+        "predicted_at",
+        "degraded",
+        F.to_json("as_of", {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss'Z'", "ignoreNullFields": "false"}).alias(
+            "as_of_sources"
+        ),
+        "label",
+        "ds",
     )
 
 
@@ -143,8 +170,8 @@ def newest_days(frame: DataFrame, days: int) -> DataFrame:
     return frame.where(F.col("ds") >= first.isoformat())
 
 
-def serving_frames(spark: SparkSession, use_case: UseCase, span: Span) -> dict[str, DataFrame]:
-    """Every table of the short-term store by name, without the columns about the refresh."""
+def batch_frames(spark: SparkSession, use_case: UseCase, span: Span, predictions: DataFrame) -> dict[str, DataFrame]:
+    """Every table of the closed days by name, without the columns about the refresh."""
     name = use_case.name
     facts = {c.name: facts_for(spark, name, c, span.first, span.last) for c in use_case.sources}
     facts[LABELS.name] = of_days(read_table(spark, name, LABELS.name), span.first, span.last)
@@ -153,17 +180,60 @@ def serving_frames(spark: SparkSession, use_case: UseCase, span: Span) -> dict[s
         for table, function in use_case.serving.statistics.items()
     }
     return {
-        "recent_events": recent_events(spark, use_case, span),
+        RECENT_EVENTS: recent_events(spark, use_case, span),
         **statistics,
-        "recent_predictions": recent_predictions(
-            read_table(spark, name, predictions_table(use_case).name), read_table(spark, name, LABELS.name), span
-        ),
+        RECENT_PREDICTIONS: recent_predictions(predictions, read_table(spark, name, LABELS.name), span),
         MODEL_QUALITY.name: without_run(read_table(spark, name, MODEL_QUALITY.name)),
         RUNTIME_METRICS.name: without_run(
             newest_days(read_table(spark, name, RUNTIME_METRICS.name), use_case.serving.recent_days)
         ),
         DATA_QUALITY.name: without_run(of_days(read_table(spark, name, DATA_QUALITY.name), span.first, span.last)),
+        STATISTICS.name: without_run(newest_days(read_table(spark, name, STATISTICS.name), 1)),
+        ALERTS.name: without_run(newest_days(read_table(spark, name, ALERTS.name), use_case.serving.recent_days)),
     }
+
+
+def open_frames(
+    spark: SparkSession, use_case: UseCase, span: Span, sources: Mapping[str, OpenSource], unlogged: DataFrame | None
+) -> dict[str, DataFrame]:
+    """The tables of the open days by name: the same statistics, of the same facts, as far as they have come.
+
+    A statistic's day may be open for a fact that was announced on a closed one, so those facts are counted with them.
+    """
+    facts, last = {}, span.last.isoformat()
+    for contract in use_case.sources:
+        announced = facts_for(spark, use_case.name, contract, span.last, span.last).select(
+            *contract.field_names, "available_at", "moment", "ds"
+        )
+        facts[contract.name] = announced.unionByName(sources[contract.name].facts)
+    labels = read_table(spark, use_case.name, LABELS.name)
+    facts[LABELS.name] = labels.where(F.col("ds") > last)
+    events = [events_of(sources[contract.name].facts, contract) for contract in use_case.sources]
+    statistics = {
+        # A fact may speak of a day far ahead; an open day is one that has begun to be known.
+        table + OPEN: function(facts).where(F.col("ds") > last)
+        for table, function in use_case.serving.statistics.items()
+    }
+    none = read_table(spark, use_case.name, predictions_table(use_case).name).where("false")
+    return {
+        RECENT_EVENTS + OPEN: reduce(DataFrame.unionByName, events),
+        **statistics,
+        RECENT_PREDICTIONS + OPEN: served_predictions(none if unlogged is None else unlogged, labels, span),
+    }
+
+
+def view_name(table: str) -> str:
+    """The view that joins a table's closed and open days: ``recent_events`` has ``events_now``."""
+    return table.removeprefix("recent_") + "_now"
+
+
+def view_ddl(table: str) -> str:
+    """Closed days from batch, then the open ones from the speed layer. Both tables are swapped by one statement."""
+    closed, opened = identifier(table), identifier(table + OPEN)
+    return (
+        f"CREATE OR REPLACE SQL SECURITY INVOKER VIEW {identifier(view_name(table))} AS "
+        f"SELECT * FROM {closed} UNION ALL SELECT * FROM {opened}"
+    )
 
 
 def without_run(frame: DataFrame) -> DataFrame:
@@ -171,14 +241,14 @@ def without_run(frame: DataFrame) -> DataFrame:
     return frame.withColumnRenamed("run_id", "measured_by")
 
 
-def stamped(frame: DataFrame, span: Span) -> DataFrame:
-    """Add what every table says about its refresh."""
+def stamped(frame: DataFrame, span: Span, layer: str = BATCH, complete_through: datetime | None = None) -> DataFrame:
+    """Add what every table says about its refresh; an open day is complete through another moment."""
     return frame.withColumns(
         {
-            "complete_through": F.lit(span.complete_through),
+            "complete_through": F.lit(complete_through or span.complete_through),
             "as_of": F.lit(span.as_of),
             "run_id": F.lit(span.run_id),
-            "layer": F.lit(LAYER),
+            "layer": F.lit(layer),
         }
     )
 
@@ -276,22 +346,86 @@ def write_next(cursor: Any, settings: MysqlSettings, table: str, frame: DataFram
     return int(cursor.fetchone()[0])
 
 
-def refresh(spark: SparkSession, use_case: UseCase, settings: MysqlSettings, run_id: str) -> dict[str, int]:
+def refresh(
+    spark: SparkSession, use_case: UseCase, settings: MysqlSettings, run_id: str, kafka: KafkaSettings | None = None
+) -> dict[str, int]:
     """Replace every table of the short-term store at once; returns rows by table."""
     started = time.monotonic()
     closed = book.closed_days(use_case, book.INGEST)
     span = recent_span(closed, use_case.serving.recent_days, datetime.now(UTC), run_id)
     create_tables(spark, use_case)  # one may be declared since the last ingest
     with refresh_lock(settings, use_case.name) as cursor:
-        frames = {table: stamped(f, span) for table, f in serving_frames(spark, use_case, span).items()}
+        positions = read_positions(cursor, span)
+        frames, positions = all_frames(spark, use_case, span, kafka or KafkaSettings.from_environment(), positions)
         drop_tables(cursor, [table + suffix for table in frames for suffix in (NEXT, OLD)])
         rows = {table: write_next(cursor, settings, table, frame) for table, frame in frames.items()}
         replaced = existing_tables(cursor) & set(frames)
         cursor.execute(swap_statement(list(frames), replaced))
         drop_tables(cursor, [table + OLD for table in replaced])
+        create_views(cursor, [table.removesuffix(OPEN) for table in frames if table.endswith(OPEN)])
+        write_positions(cursor, span, positions)
         write_log(cursor, span, rows, time.monotonic() - started)
     log.info("%s to %s in MySQL after %.1f s: %s", span.first, span.last, time.monotonic() - started, rows)
     return rows
+
+
+#: (topic, partition) -> the first offset that the next refresh needs.
+TopicPositions = dict[tuple[str, int], int]
+
+
+def all_frames(
+    spark: SparkSession, use_case: UseCase, span: Span, kafka: KafkaSettings, positions: TopicPositions
+) -> tuple[dict[str, DataFrame], TopicPositions]:
+    """Every table with what it says about its refresh, and from where on the next one has to read the topics."""
+    unread = unread_now(use_case.name, kafka)  # before the table's version is looked up: see unlogged_predictions
+    predictions = read_table(spark, use_case.name, predictions_table(use_case).name)
+    sources: dict[str, OpenSource] = {}
+    after: TopicPositions = {}
+    for contract in use_case.sources:
+        topic = Topics(use_case.name).facts(contract.name)
+        known = {number: offset for (name, number), offset in positions.items() if name == topic}
+        found = open_source(spark, use_case, contract, kafka, span.last.isoformat(), known)
+        sources[contract.name] = found
+        after |= {(topic, number): offset for number, offset in found.positions.items()}
+    through = complete_through(span, sources)
+    unlogged = unlogged_predictions(spark, use_case, kafka, unread, predictions)
+    frames = {table: stamped(f, span) for table, f in batch_frames(spark, use_case, span, predictions).items()}
+    for table, frame in open_frames(spark, use_case, span, sources, unlogged).items():
+        frames[table] = stamped(frame, span, SPEED, through)
+    return frames, after
+
+
+def complete_through(span: Span, sources: Mapping[str, OpenSource]) -> datetime:
+    """Up to when the open day is complete: as far as the slowest source has come, never less than the closed days."""
+    return max(span.complete_through, min(found.seen or span.complete_through for found in sources.values()))
+
+
+def create_views(cursor: Any, tables: Sequence[str]) -> None:
+    """Create the views that are missing or lack a column of their table. One that fits is left alone."""
+    cursor.execute(statement("view_columns"))
+    columns: dict[str, set[str]] = {}
+    for table, column in cursor.fetchall():
+        columns.setdefault(str(table), set()).add(str(column))
+    for table in tables:
+        if columns.get(view_name(table)) != columns[table]:
+            cursor.execute(view_ddl(table))
+
+
+def read_positions(cursor: Any, span: Span) -> TopicPositions:
+    """Where to go on reading; from the start when the closed days reach less far than when it was noted."""
+    cursor.execute(statement("create_refresh_positions"))
+    cursor.execute(statement("read_refresh_positions"), {"ds": span.last.isoformat()})
+    return {(str(topic), int(number)): int(offset) for topic, number, offset in cursor.fetchall()}
+
+
+def write_positions(cursor: Any, span: Span, positions: TopicPositions) -> None:
+    """Note where the next refresh has to read on."""
+    lines = [
+        {"topic": topic, "partition": number, "offset": offset, "ds": span.last.isoformat()}
+        for (topic, number), offset in positions.items()
+    ]
+    if lines:
+        cursor.executemany(statement("write_refresh_positions"), lines)
 
 
 def write_log(cursor: Any, span: Span, rows: Mapping[str, int], seconds: float) -> None:
@@ -302,10 +436,12 @@ def write_log(cursor: Any, span: Span, rows: Mapping[str, int], seconds: float) 
         "seconds": seconds,
         "complete_through": span.complete_through.replace(tzinfo=None),
         "as_of": span.as_of.replace(tzinfo=None),
-        "layer": LAYER,
         "ds": span.last.isoformat(),
     }
-    lines = [{**about, "table_name": table, "row_count": count} for table, count in rows.items()]
+    lines = [
+        {**about, "table_name": table, "row_count": count, "layer": SPEED if table.endswith(OPEN) else BATCH}
+        for table, count in rows.items()
+    ]
     cursor.executemany(statement("insert_refresh_log"), lines)
 
 

@@ -93,6 +93,8 @@ DELTA_PROPERTIES: Mapping[str, str] = {
     "delta.columnMapping.mode": "none",
     "delta.enableRowTracking": "false",
     "delta.checkpointPolicy": "classic",
+    # A version that a bundle pins must be there to open for as long as the bundle is (see include.maintenance).
+    "delta.logRetentionDuration": "interval 3650 days",
 }
 
 

@@ -77,6 +77,7 @@ def _settings(stack: Stack) -> dict[str, str]:
     layout, ports, secrets = stack.layout, stack.ports, stack.secrets
     url = ports.url("airflow-api")
     return {
+        **{name: os.environ[name] for name in names.AIRFLOW_SETTINGS if name in os.environ},
         "LAMBDA_DL_LAST_DAY": os.environ.get("LAMBDA_DL_LAST_DAY", names.LAST_DAY),
         "AIRFLOW_HOME": str(layout.airflow_home),
         "AIRFLOW_CONFIG": str(layout.repo / "airflow.cfg"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.sdk import Param
 
+from lambda_dl.alerts import deadline, task_failed
 from lambda_dl.deployment import REPOSITORY, USE_CASE
 from lambda_dl.span import MACROS
 
@@ -37,7 +38,8 @@ def common(dag_id: str, *tags: str) -> dict[str, Any]:
     return {
         "dag_id": dag_id,
         "doc_md": (REPOSITORY / "docs" / "dags" / f"{dag_id}.md").read_text(),
-        "default_args": {"owner": "lambda-dl", **TRANSIENT},
+        "default_args": {"owner": "lambda-dl", "on_failure_callback": task_failed, **TRANSIENT},
+        "deadline": deadline(dag_id),
         "tags": ["lambda-dl", USE_CASE, *tags],
         "user_defined_macros": MACROS,
         "catchup": False,

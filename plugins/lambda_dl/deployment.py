@@ -14,6 +14,16 @@ from include.use_cases import DEFAULT_USE_CASE
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+#: Seconds from being queued to the end that a run may take before somebody is told.
+DEADLINES: Mapping[str, float] = {
+    "ingest_raw": 8 * 3600,
+    "ingest_window": 12 * 3600,
+    "train_model": 6 * 3600,
+    "refresh_serving": 1800,
+    "others": 2 * 3600,
+}
+
+
 @dataclass(frozen=True)
 class Deployment:
     """Schedules are cron expressions in UTC; ``None`` switches one off. Spans of time are in seconds."""
@@ -28,6 +38,15 @@ class Deployment:
     announcement_limit: float
     receipt_limit: float
     training_limit: float
+    maintain_cron: str | None
+    watch_cron: str | None
+    stale_limit: float
+    late_limit: float
+    deadlines: Mapping[str, float]
+
+    def deadline(self, dag_id: str) -> float:
+        """Seconds after which a run of the DAG should have ended; 0: no deadline."""
+        return self.deadlines.get(dag_id, DEADLINES.get(dag_id, DEADLINES["others"]))
 
     @property
     def end_of_archive(self) -> datetime | None:
@@ -59,7 +78,23 @@ def read_deployment(environment: Mapping[str, str] = os.environ) -> Deployment:
         announcement_limit=seconds("ANNOUNCEMENT_LIMIT_SECONDS", 300),
         receipt_limit=seconds("RECEIPT_LIMIT_SECONDS", 300),
         training_limit=seconds("TRAINING_LIMIT_SECONDS", 4 * 3600),
+        maintain_cron=cron("MAINTAIN_CRON", "0 4 * * *"),
+        watch_cron=cron("WATCH_CRON", "*/15 * * * *"),
+        stale_limit=seconds("STALE_LIMIT_SECONDS", 3600),
+        late_limit=seconds("LATE_LIMIT_SECONDS", 8 * 3600),
+        deadlines=read_deadlines(environment.get("LAMBDA_DL_DEADLINES") or ""),
     )
+
+
+def read_deadlines(text: str) -> dict[str, float]:
+    """Seconds by DAG from ``dag_id=seconds,...``; raises ``ValueError`` that names the setting and the part."""
+    deadlines: dict[str, float] = {}
+    for part in filter(None, (word.strip() for word in text.split(","))):
+        dag_id, _, limit = part.partition("=")
+        if not dag_id.isidentifier() or not limit.isdecimal():
+            raise ValueError(f"setting LAMBDA_DL_DEADLINES has {part!r}: write dag_id=seconds,... (0: none)")
+        deadlines[dag_id] = float(limit)
+    return deadlines
 
 
 DEPLOYMENT = read_deployment()

@@ -6,17 +6,19 @@ task runs, so that parsing a DAG stays quick.
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from lambda_dl.assets import CANDIDATE, FEATURES, RAW, WAREHOUSE
-from lambda_dl.connections import HIVE, KAFKA, S3, connected
-from lambda_dl.deployment import USE_CASE
+from lambda_dl.connections import HIVE, KAFKA, MYSQL, S3, connected
+from lambda_dl.deployment import DEPLOYMENT, USE_CASE
 from lambda_dl.span import Span, SpanError, span_of, span_of_run
 
 log = logging.getLogger(__name__)
@@ -150,6 +152,33 @@ def _window(params: dict[str, Any]) -> dict[str, str]:
 
 
 @task
+def require_quality(window: dict[str, str], *, params: dict[str, Any]) -> int:
+    """Refuse to train on days whose data quality lies below a threshold of the use case; returns how many values count.
+
+    A day that nobody has assessed yet is named in a warning and does not stop training.
+    """
+    from include import lake
+    from include.quality import newest_values, shortfalls
+    from include.tables import DATA_QUALITY
+    from include.use_case import load_use_case
+
+    days = span_of(None, window).partition_keys()
+    with connected(S3):
+        rows = lake.read_rows(USE_CASE, DATA_QUALITY.name, ["ds", "source", "dimension", "value", "time"], days)
+    if missing := sorted(set(days) - {str(row["ds"]) for row in rows}):
+        log.warning("no data quality is loaded yet of %d days: %s", len(missing), ", ".join(missing))
+    found = [shortfall.words() for shortfall in shortfalls(rows, load_use_case(USE_CASE).quality.thresholds)]
+    for words in found:
+        log.error("%s", words)
+    if found and not params.get("accept_quality"):
+        raise AirflowFailException(
+            f"not trained on {window['from']} to {window['to']}: {'; '.join(found)}. Choose other days; "
+            "to train all the same, trigger by hand with 'Accept quality'"
+        )
+    return len(newest_values(rows))
+
+
+@task
 def choose_candidate(*, params: dict[str, Any], triggering_asset_events: Any) -> str:
     """The model id of the form, else of the newest candidate that started this run."""
     announced = [event.extra["model_id"] for event in triggering_asset_events[CANDIDATE]]
@@ -209,6 +238,24 @@ def anything_to_score() -> bool:
     return bool(found)
 
 
+@task.short_circuit
+def anything_to_compute() -> bool:
+    """Skip the Spark job while no labels have closed since the statistics were last computed."""
+    from deltalake.exceptions import TableNotFoundError
+
+    from include.book import LABELLING
+    from include.lake import rows_by_day
+    from include.tables import STATISTICS
+
+    with connected(S3):
+        closed = _closed(LABELLING)
+        try:
+            computed = rows_by_day(USE_CASE, STATISTICS.name)
+        except TableNotFoundError:
+            computed = {}
+    return bool(closed) and max(closed) not in computed
+
+
 @task
 def load_metrics(*, params: dict[str, Any]) -> dict[str, list[str]]:
     """Merge every metric on the topic, and the ledger, into the Hive tables; a metric is there once, however often.
@@ -238,3 +285,53 @@ def read_back_metrics(days: dict[str, list[str]]) -> dict[str, int]:
     for table, rows in seen.items():
         log.info("%s: %d rows through HiveServer2", table, rows)
     return dict(seen)
+
+
+@task
+def maintain(writer: str) -> list[str]:
+    """Compact, expire and vacuum a writer's tables, all but what is pinned. The pool keeps the writer away."""
+    from include.book import INGEST
+    from include.bundle.store import S3Store
+    from include.locations import MODELS_BUCKET
+    from include.maintenance import maintain as maintain_tables
+    from include.maintenance import pinned_versions, read_retention
+    from include.settings import S3Settings, SettingError
+    from include.tables import tables_by_writer
+    from include.use_case import load_use_case
+
+    tables = tables_by_writer(load_use_case(USE_CASE))[writer]
+    try:
+        retention = read_retention(os.environ)
+    except SettingError as error:
+        raise AirflowFailException(str(error)) from error
+    with connected(S3):
+        closed = _closed(INGEST)
+        newest = date.fromisoformat(max(closed)) if closed else datetime.now(UTC).date()
+        pins = pinned_versions(S3Store(S3Settings.from_environment(), MODELS_BUCKET), USE_CASE)
+        done = [found.words() for found in maintain_tables(USE_CASE, tables, pins, retention, newest)]
+    for words in done:
+        log.info("%s", words)
+    return done
+
+
+@task
+def watch_freshness() -> int:
+    """Tell about a stale refresh, a day that is late and thresholds of quality that are broken; how many were new."""
+    from include.alerts import tell
+    from include.book import INGEST
+    from include.freshness import broken_thresholds, last_refresh, late_day, quality_rows, stale_refresh
+    from include.settings import MysqlSettings
+    from include.use_case import load_use_case
+
+    now, use_case = datetime.now(UTC), load_use_case(USE_CASE)
+    with connected(S3, MYSQL):
+        closed = sorted(_closed(INGEST))
+        rows = quality_rows(USE_CASE, closed[-use_case.serving.recent_days :]) if closed else []
+        alerts = [
+            *stale_refresh(
+                last_refresh(MysqlSettings.from_environment()), now, timedelta(seconds=DEPLOYMENT.stale_limit)
+            ),
+            *late_day(closed, now, timedelta(seconds=DEPLOYMENT.late_limit), DEPLOYMENT.last_day),
+            *broken_thresholds(rows, use_case.quality.thresholds),
+        ]
+        return sum(tell(USE_CASE, alert, os.environ, now) for alert in alerts)

@@ -70,6 +70,27 @@ def test_a_dag_keeps_the_rules(dags: dict[str, Any], dag_id: str) -> None:
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_somebody_is_told_when_a_run_fails_or_is_late(dags: dict[str, Any], dag_id: str) -> None:
+    assert all(task.has_on_failure_callback for task in dags[dag_id].tasks)
+    (deadline,) = dags[dag_id].deadline
+    assert deadline.callback.path == "lambda_dl.alerts.deadline_missed"
+    assert deadline.callback.kwargs["dag_id"] == dag_id
+
+
+def test_tables_are_maintained_in_their_writers_pools(dags: dict[str, Any]) -> None:
+    from include.tables import all_tables, tables_by_writer
+    from include.use_case import load_use_case
+
+    use_case = load_use_case("flight_delay")
+    writers = tables_by_writer(use_case)
+    tasks = {task.task_id.removeprefix("maintain_"): task.pool for task in dags["maintain_tables"].tasks}
+    assert set(tasks) == set(writers)
+    assert {writer: pool for writer, pool in tasks.items() if pool != f"write_{writer}"} == {"small": "default_pool"}
+    names = [name for tables in writers.values() for name in tables]
+    assert sorted(names) == sorted(table.name for table in all_tables(use_case)), "every table, once"
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
 def test_a_form_field_has_type_and_words(dags: dict[str, Any], dag_id: str) -> None:
     for name in dags[dag_id].params:
         schema = dags[dag_id].params.get_param(name).schema
@@ -98,6 +119,7 @@ def test_one_driver_writes_each_big_table(dags: dict[str, Any]) -> None:
         "preprocess_features": {"write_features"},
         "score_predictions": {"write_predictions"},
         "refresh_serving": {"write_serving"},
+        "compute_statistics": {"write_statistics"},
     }
 
 

@@ -5,19 +5,27 @@ Landing files of ten days -> ``ingest_window`` -> one more day by ``ingest_raw``
 each looks at what one stage left behind.
 """
 
+import gzip
+import io
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import httpx
+import pandas as pd
 import pymysql
 import pytest
 from deltalake import DeltaTable
 
-from include.locations import Lake
+from include import ledger
+from include.bundle.store import S3Store
+from include.lake import open_table
+from include.landing import list_landing, s3_client
+from include.locations import LANDING_BUCKET, MODELS_BUCKET, Lake, Models
 from include.settings import S3Settings
 from include.use_case import load_use_case
 from local_stack.airflow_api import AirflowApi, now
@@ -130,3 +138,55 @@ def test_analysts_read_recent_days_from_mysql(airflow: AirflowApi, environment: 
     assert days > 0
     with pytest.raises(pymysql.err.OperationalError, match="denied"):
         query_mysql(environment, "delete from recent_events")
+
+
+def facts_landed(environment: Mapping[str, str]) -> dict[tuple[str, str], int]:
+    """Good facts by (source, day), counted from the landing files themselves with pandas."""
+    client = s3_client(S3Settings.from_environment(environment))
+    counts = {}
+    for source in (contract.name for contract in USE_CASE.sources):
+        for number in range((NIGHTLY - FIRST).days + 1):
+            day = FIRST + timedelta(days=number)
+            keys = list_landing(client, USE_CASE.name, [source], [day])
+            counts[(source, day.isoformat())] = sum(len(landed(client, key)) for key in keys)
+    return counts
+
+
+def landed(client: Any, key: str) -> pd.DataFrame:
+    body = client.get_object(Bucket=LANDING_BUCKET, Key=key)["Body"].read()
+    return pd.read_csv(io.BytesIO(gzip.decompress(body)), dtype=str)
+
+
+def test_landing_files_hive_and_mysql_tell_the_same_numbers(environment: Mapping[str, str]) -> None:
+    truth = facts_landed(environment)
+    sources = [contract.name for contract in USE_CASE.sources]
+    accepted = " union all ".join(f"select '{name}', ds, count(*) from raw_{name} group by ds" for name in sources)
+    hive = {(source, ds): count for source, ds, count in query_hive(environment, accepted)}
+    quarantined = accepted.replace("from raw_", "from quarantine_")
+    for source, ds, count in query_hive(environment, quarantined):
+        truth[(source, ds)] -= count
+    assert hive == {key: count for key, count in truth.items() if count}
+    shown = query_mysql(environment, "select source, ds, count(*) from recent_events group by source, ds")
+    days = {ds for _, ds, _ in shown}
+    assert len(days) == USE_CASE.serving.recent_days
+    assert {(s, ds): n for s, ds, n in shown} == {key: n for key, n in hive.items() if key[1] in days}
+    # Rates too: late departures of each day by its own facts, straight from the landing files
+    client = s3_client(S3Settings.from_environment(environment))
+    rates = {}
+    for ds in days:
+        (key,) = list_landing(client, USE_CASE.name, ["departures"], [date.fromisoformat(ds)])
+        delays = landed(client, key)["departure_delay"].astype(int)
+        rates[ds] = (len(delays), int((delays > 15).sum()))
+    statement = "select ds, sum(departed), sum(departed_late) from daily_stats group by ds"
+    assert {ds: (int(n), int(late)) for ds, n, late in query_mysql(environment, statement)} == rates
+
+
+def test_what_the_champion_pins_is_there_after_maintenance(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
+    store = S3Store(S3Settings.from_environment(environment), MODELS_BUCKET)
+    champion = ledger.champion(store, USE_CASE.name)
+    assert champion is not None
+    lineage = json.loads(store.get(Models(USE_CASE.name).bundle_prefix(champion.model_id) + "lineage.json"))
+    version = lineage["tables"]["features"]
+    before = open_table(USE_CASE.name, "features", version=version).to_pyarrow_dataset().count_rows()
+    run(airflow, "maintain_tables")
+    assert open_table(USE_CASE.name, "features", version=version).to_pyarrow_dataset().count_rows() == before > 0

@@ -134,6 +134,27 @@ def test_hiveserver2_answers_sql_and_cannot_write_the_lake(running: Stack) -> No
     connection.close()
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create database analysts_own",
+        "create view default.theirs as select 1 as n",
+        "drop table if exists flight_delay.book",
+        "drop view if exists flight_delay.champions",
+        "drop database if exists flight_delay cascade",
+        "create table default.theirs (n int) using delta",
+    ],
+)
+def test_hiveserver2_changes_nothing_in_the_metastore(running: Stack, statement: str) -> None:
+    connection = hive.connect(host="127.0.0.1", port=running.ports["hiveserver2"], username="analyst")
+    cursor = connection.cursor()
+    with pytest.raises(hive.OperationalError, match="is refused: this server only reads"):
+        cursor.execute(statement)
+    for harmless in ("show databases", "set spark.sql.shuffle.partitions=3", "explain select 1", "use default"):
+        cursor.execute(harmless)
+    connection.close()
+
+
 def test_airflow_is_healthy_asks_for_a_password_and_has_the_pools(running: Stack) -> None:
     url, env = running.ports.url("airflow-api"), stack_env(running)
     health = requests.get(f"{url}/api/v2/monitor/health", timeout=LIMIT_S).json()

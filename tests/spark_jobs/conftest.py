@@ -15,7 +15,7 @@ from tests.spark_jobs.workshop import DAYS, FIRST, LAST, Workshop, feed, spark_p
 def workshop() -> Iterator[Workshop]:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     mark = uuid.uuid4().hex[:8]
-    names = [f"test_{what}_{mark}" for what in ("days", "window", "odd")]
+    names = [f"test_{what}_{mark}" for what in ("days", "window", "odd", "live")]
     with topics_for(names), spark_process(names) as pool:
         yield Workshop(pool, *names)
 

@@ -14,8 +14,9 @@ from include import book
 from include.features.assemble import feature_rows, with_prediction_time
 from include.landing import s3_client
 from include.settings import MysqlSettings
+from include.spark_jobs import compute_statistics as statistics_job
 from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving, score_predictions
-from include.spark_jobs.catalog import days_between, read_table
+from include.spark_jobs.catalog import VIEWS, days_between, read_table
 from include.spark_jobs.session import open_session
 from include.tiles.build import TILE_COLUMNS, build_tiles
 from include.use_case import UseCase, load_use_case
@@ -60,6 +61,19 @@ def refresh(name: str, run_id: str) -> dict[str, int]:
 def score(name: str, run_id: str) -> int:
     """Log and measure predictions; returns how many messages were none."""
     return score_predictions.score(session(), named(name), run_id)
+
+
+def compute_statistics(name: str, run_id: str) -> int:
+    """Compute the statistics; returns how many rows."""
+    return statistics_job.compute(session(), named(name), run_id)
+
+
+def rows_of_views(name: str) -> dict[str, int]:
+    """Rows of each view for common questions, all columns read."""
+    found = {}
+    for path in VIEWS.glob("*.sql"):
+        found[path.stem] = len(session().sql(f"SELECT * FROM {name}.{path.stem}").collect())
+    return found
 
 
 def features_seen(name: str, subject_id: str, hidden: dict[str, str], forgotten: str = "") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from include import book, lake
 from include.landing import LandingIncomplete, s3_client
 from include.locations import LANDING_BUCKET, SUCCESS_MARKER, Topics, landing_prefix
 from include.metrics import consume, load_metrics
+from include.quality import DIMENSIONS, shortfalls
 from include.settings import KafkaSettings
 from include.spark_jobs.ingest_raw import LandingFileChanged, LandingHeaderWrong
 from include.spark_jobs.preprocess_features import EarlierDaysOpen
@@ -70,16 +71,28 @@ def test_metrics_are_loaded_exactly_once(both_paths: Workshop) -> None:
     first = load_metrics(both_paths.window)
     again = load_metrics(both_paths.window)
     assert first.rejected == []
-    assert first.inserted[DATA_QUALITY.name] == 3 * 3 * len(steps.BASE.sources) - empty_days(both_paths.window)
+    assert first.inserted[DATA_QUALITY.name] == expected_values(both_paths.window)
     assert again.inserted[DATA_QUALITY.name] == 0
     rows = lake.read_rows(both_paths.window, DATA_QUALITY.name, ["metric_id"])
     assert len(rows) == len({row["metric_id"] for row in rows}) == first.inserted[DATA_QUALITY.name]
 
 
-def empty_days(name: str) -> int:
-    """Sources and days without any fact: they have no completeness."""
-    rows = [row for row in lake.read_rows(name, "book") if row["stage"] == "ingest"]
-    return sum(1 for row in rows if row["ingested"] == 0)
+def expected_values(name: str) -> int:
+    """Validity and uniqueness of every source and day; of those with facts also what is computed from facts."""
+    quality = steps.BASE.quality
+    lines = [row for row in lake.read_rows(name, "book") if row["stage"] == "ingest"]
+    of_facts = [
+        3 + (line["source"] in quality.accuracy) + (line["source"] in quality.about_subjects)
+        for line in lines
+        if line["ingested"]
+    ]
+    return 2 * len(lines) + sum(of_facts)
+
+
+def test_real_days_pass_the_thresholds(both_paths: Workshop) -> None:
+    rows = lake.read_rows(both_paths.window, DATA_QUALITY.name)
+    assert shortfalls(rows, steps.BASE.quality.thresholds) == []
+    assert {row["dimension"] for row in rows} >= set(DIMENSIONS)
 
 
 def test_ingesting_again_changes_nothing(both_paths: Workshop) -> None:

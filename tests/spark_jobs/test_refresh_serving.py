@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime
 import pytest
 from pyspark.sql import SparkSession
 
+from include.predictions.positions import Unread
+from include.spark_jobs.open_day import once, to_read
 from include.spark_jobs.refresh_serving import (
     NothingToServe,
     identifier,
@@ -15,8 +17,10 @@ from include.spark_jobs.refresh_serving import (
     recent_span,
     stamped,
     swap_statement,
+    view_ddl,
     with_text_times,
 )
+from include.use_case import load_use_case
 
 NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
 
@@ -27,6 +31,37 @@ def test_recent_days_end_with_the_newest_closed_day() -> None:
     assert span.complete_through == datetime(2013, 1, 10, tzinfo=UTC)
     with pytest.raises(NothingToServe):
         recent_span(set(), 7, NOW, "run")
+
+
+def test_a_day_behind_a_gap_is_open_and_a_gap_before_the_recent_days_is_none() -> None:
+    closed = {"2012-12-31", "2013-01-06", "2013-01-07", "2013-01-09"}
+    assert recent_span(closed, 4, NOW, "run").last == date(2013, 1, 7)
+    assert recent_span(closed, 2, NOW, "run").last == date(2013, 1, 9)
+
+
+def test_retention_is_a_setting() -> None:
+    assert load_use_case("flight_delay", {"LAMBDA_DL_RECENT_DAYS": "30"}).serving.recent_days == 30
+    with pytest.raises(ValueError, match="LAMBDA_DL_RECENT_DAYS is '0'"):
+        load_use_case("flight_delay", {"LAMBDA_DL_RECENT_DAYS": "0"})
+
+
+def test_a_view_joins_the_closed_days_with_the_open_ones() -> None:
+    assert view_ddl("recent_events") == (
+        "CREATE OR REPLACE SQL SECURITY INVOKER VIEW `events_now` AS "
+        "SELECT * FROM `recent_events` UNION ALL SELECT * FROM `recent_events_open`"
+    )
+
+
+def test_a_topic_is_read_from_where_the_last_refresh_needed_it_and_anew_when_it_was_made_anew() -> None:
+    ends = {0: (0, 10), 1: (5, 20), 2: (0, 3), 3: (0, 0)}
+    assert to_read(ends, {0: 4, 1: 2, 2: 9}) == [Unread(0, 4, 10), Unread(1, 5, 20), Unread(2, 0, 3)]
+
+
+def test_a_fact_of_the_open_day_counts_once_and_the_first_time(spark: SparkSession) -> None:
+    contract = load_use_case("flight_delay").source("weather")
+    rows = [("a", 0, 7, "second"), ("a", 0, 3, "first"), ("b", 0, 1, "again"), ("b", -1, 0, "in the lake")]
+    facts = spark.createDataFrame(rows, "id string, partition int, offset bigint, which string")
+    assert {row["id"]: row["which"] for row in once(facts, contract).collect()} == {"a": "first", "b": "in the lake"}
 
 
 def test_all_tables_are_swapped_by_one_statement() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -31,6 +31,7 @@ class Workshop:
     days: str
     window: str
     odd: str
+    live: str
 
     def do(self, step: Callable[..., Any], *arguments: Any) -> Any:
         return self.pool.submit(step, *arguments).result()
@@ -64,11 +65,11 @@ def spark_process(names: list[str]) -> Iterator[ProcessPoolExecutor]:
                 client.delete_object(Bucket=bucket, Key=key)
 
 
-def feed(name: str) -> None:
-    """Land three real days under a use case's name."""
+def feed(name: str, last: date = LAST) -> None:
+    """Land real days, three or up to ``last``, under a use case's name."""
     client = s3_client()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feeder, "USE_CASE", name)
         for key, content in feeder.reference_files(upstream.data_folder()).items():
             feeder.put_once(client, key, content)
-        feeder.feed(client, FIRST, LAST)
+        feeder.feed(client, FIRST, last)

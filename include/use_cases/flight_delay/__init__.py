@@ -6,6 +6,7 @@ from include.use_case import Gate, Serving, UseCase
 from include.use_cases.flight_delay.contracts import SOURCES, SUBJECT
 from include.use_cases.flight_delay.features import FEATURE_SET
 from include.use_cases.flight_delay.labels import labels
+from include.use_cases.flight_delay.quality import QUALITY
 from include.use_cases.flight_delay.windows import TILES
 
 
@@ -39,4 +40,5 @@ USE_CASE = UseCase(
     gate=Gate(minimum_auc_gain=0.0, maximum_log_loss_excess=0.0, maximum_calibration_error=0.10, minimum_test_rows=200),
     slices=("carrier", "origin", "hour_of_day"),
     serving=_serving(),
+    quality=QUALITY,
 )

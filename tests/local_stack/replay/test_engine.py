@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.streaming.messages import Progress, encode
-from include.use_case import load_use_case
+from include.use_case import Quality, load_use_case
 from local_stack.replay.engine import Drill, Pace, Replay
 from local_stack.replay.injection import Injector, Shares
 from local_stack.replay.timeline import Fact, Query, cut
@@ -19,7 +19,8 @@ from local_stack.replay.topics import Read
 from local_stack.replay.watching import Answers, Borders, TilesBehind
 
 SHIPPED = load_use_case("flight_delay")
-USE_CASE = replace(SHIPPED, name="test", sources=(SHIPPED.source("departures"), SHIPPED.source("weather")))
+TWO = (SHIPPED.source("departures"), SHIPPED.source("weather"))
+USE_CASE = replace(SHIPPED, name="test", sources=TWO, quality=Quality())
 CONTRACTS = {contract.name: contract for contract in USE_CASE.sources}
 SOURCES = ("departures", "weather")
 BEGIN, END = datetime(2013, 2, 4, tzinfo=UTC), datetime(2013, 2, 4, 6, tzinfo=UTC)

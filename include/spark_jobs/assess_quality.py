@@ -1,0 +1,126 @@
+"""The scorecard's figures that need the facts: accuracy, completeness, consistency, timeliness and accessibility.
+
+DataFrame functions without a job of their own: ``preprocess_features`` computes them for the days that it finishes and
+broadcasts them. Each gives rows ``ds, source, dimension, value``; a source without a row on a day has no value.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from include import book, lake
+from include.contracts.contract import Contract
+from include.landing import s3_client
+from include.locations import LANDING_BUCKET, Lake, landing_prefix
+from include.spark_jobs.catalog import read_table
+from include.tables import LANDING_FILES
+from include.use_case import UseCase
+
+Share = tuple[str, str, str, float]
+
+
+def share_of(rows: DataFrame, contract: Contract, dimension: str, good: Column) -> DataFrame:
+    """Per ``ds`` the mean of a column from 0 to 1, as rows of the scorecard."""
+    named = (F.lit(contract.name).alias("source"), F.lit(dimension).alias("dimension"))
+    return rows.groupBy("ds").agg(F.avg(good.cast("double")).alias("value")).select("ds", *named, "value")
+
+
+def completeness(facts: DataFrame, contract: Contract) -> DataFrame:
+    """The mean share of nullable fields that have a value (1 if there are none)."""
+    present = [F.col(field.name).isNotNull().cast("double") for field in contract.fields if field.nullable]
+    share = reduce(lambda one, other: one + other, present) / len(present) if present else F.lit(1.0)
+    return share_of(facts, contract, "completeness", share)
+
+
+def accuracy(facts: DataFrame, contract: Contract, check: str) -> DataFrame:
+    """The share of rows for which the use case's SQL condition holds; one that a null leaves open counts as held."""
+    return share_of(facts, contract, "accuracy", F.coalesce(F.expr(check), F.lit(True)))
+
+
+def consistency(facts: DataFrame, contract: Contract, subjects: DataFrame, subject: Contract) -> DataFrame:
+    """The share of rows whose subject is a known fact with equal values in every field that both contracts have."""
+    shared = [name for name in contract.field_names if name in subject.field_names and name != subject.key]
+    known = subjects.select(F.col(subject.key).alias(contract.key), *(F.col(n).alias(f"known {n}") for n in shared))
+    joined = facts.join(known.withColumn("is known", F.lit(True)), contract.key, "left")
+    equal = [F.col(name).eqNullSafe(F.col(f"known {name}")) for name in shared]
+    good = reduce(lambda one, other: one & other, equal, F.coalesce(F.col("is known"), F.lit(False)))
+    return share_of(joined, contract, "consistency", good)
+
+
+def timeliness(files: Iterable[Mapping[str, Any]], landed: Mapping[str, datetime], limit: timedelta) -> list[Share]:
+    """The share of landed rows whose file was ingested within ``limit`` of its landing; files no longer there are
+    left out. ``files`` are rows of ``landing_files``, ``landed`` the time of each object by its key."""
+    rows: dict[tuple[str, str], list[int]] = {}
+    for file in files:
+        if (moment := landed.get(file["landing_key"])) is not None:
+            count = rows.setdefault((file["ds"], file["source"]), [0, 0])
+            count[0] += file["rows"]
+            count[1] += file["rows"] if file["ingested_at"] - moment <= limit else 0
+    return [(ds, source, "timeliness", good / all_) for (ds, source), (all_, good) in sorted(rows.items()) if all_]
+
+
+def landing_times(use_case: UseCase, days: Sequence[date]) -> dict[str, datetime]:
+    """When each landing object of some days was written, by key (UTC)."""
+    pages = s3_client().get_paginator("list_objects_v2")
+    found: dict[str, datetime] = {}
+    for contract in use_case.sources:
+        for day in days:
+            prefix = landing_prefix(use_case.name, contract.name, day)
+            for page in pages.paginate(Bucket=LANDING_BUCKET, Prefix=prefix):
+                found |= {entry["Key"]: entry["LastModified"] for entry in page.get("Contents", [])}
+    return found
+
+
+def accessibility(readable: Mapping[tuple[str, str], int], lines: Iterable[Mapping[str, Any]]) -> list[Share]:
+    """Rows that were read by name, of those that the ingest book says were accepted; both by (ds, source)."""
+    shares = []
+    for line in lines:
+        if line["ingested"]:
+            share = min(1.0, readable.get((line["ds"], line["source"]), 0) / line["ingested"])
+            shares.append((line["ds"], line["source"], "accessibility", share))
+    return shares
+
+
+def readable_rows(spark: SparkSession, use_case: UseCase, names: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Rows of the raw tables by (ds, source) as the metastore's name leads to them; a lost data file has none."""
+    counts: dict[tuple[str, str], int] = {}
+    for contract in use_case.sources:
+        table = spark.table(Lake(use_case.name).name(f"raw_{contract.name}")).where(F.col("ds").isin(*names))
+        # A column's values are read: counting alone would be answered from the table's log.
+        read = table.groupBy("ds").agg(F.count(F.col(contract.key)).alias("rows"))
+        counts |= {(row["ds"], contract.name): row["rows"] for row in read.collect()}
+    return counts
+
+
+def fact_shares(spark: SparkSession, use_case: UseCase, names: Sequence[str]) -> DataFrame:
+    """Completeness, accuracy and consistency of the named days: ``ds, source, dimension, value``."""
+    quality, subject = use_case.quality, use_case.source(use_case.subject_source)
+    subjects = read_table(spark, use_case.name, f"raw_{subject.name}")
+    frames = []
+    for contract in use_case.sources:
+        facts = read_table(spark, use_case.name, f"raw_{contract.name}").where(F.col("ds").isin(*names))
+        frames.append(completeness(facts, contract))
+        if contract.name in quality.accuracy:
+            frames.append(accuracy(facts, contract, quality.accuracy[contract.name]))
+        if contract.name in quality.about_subjects:
+            frames.append(consistency(facts, contract, subjects, subject))
+    return reduce(DataFrame.unionByName, frames)
+
+
+def assess(
+    spark: SparkSession, use_case: UseCase, days: Sequence[date], lines: Sequence[Mapping[str, Any]]
+) -> list[Share]:
+    """All figures of some days that need the facts; ``lines`` are the ingest book's of these days."""
+    names = book.names_of(days)
+    found = fact_shares(spark, use_case, names).collect()
+    shares = [(row["ds"], row["source"], row["dimension"], row["value"]) for row in found]
+    files = lake.read_rows(
+        use_case.name, LANDING_FILES.name, ["ds", "source", "landing_key", "rows", "ingested_at"], names
+    )
+    limit = timedelta(hours=use_case.quality.timely_hours)
+    shares += timeliness(files, landing_times(use_case, days), limit)
+    return shares + accessibility(readable_rows(spark, use_case, names), lines)

@@ -1,0 +1,1 @@
+SELECT MAX(as_of) AS last_refresh FROM refresh_log

@@ -1,0 +1,111 @@
+"""Somebody is told, by a real HTTP receiver: once, whatever else is down, and without showing the webhook's address."""
+
+import logging
+import socket
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from include import lake
+from include.alerts import WEBHOOK, Alert, post, tell
+from include.freshness import broken_thresholds, late_day, stale_refresh
+from tests.receiver import receiving
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+ALERT = Alert("quality", "departures.validity", "departures 2013-01-05: validity is 0.8", "2013-01-05", "run-1")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The table ``alerts`` in memory; the real one is used by the integration tests."""
+    rows: dict[str, dict[str, Any]] = {}
+
+    def merge(use_case: str, table: Any, new: list[dict[str, Any]], update: bool = False) -> int:
+        before = len(rows)
+        rows.update({row["alert_id"]: row for row in new if row["alert_id"] not in rows})
+        return len(rows) - before
+
+    monkeypatch.setattr(lake, "merge_rows", merge)
+    return list(rows.values())
+
+
+def test_an_alert_is_posted_once(table: list[dict[str, Any]], caplog: pytest.LogCaptureFixture) -> None:
+    with receiving() as receiver, caplog.at_level(logging.INFO):
+        environment = {WEBHOOK: receiver.address}
+        assert tell("flights", ALERT, environment, NOW)
+        assert not tell("flights", ALERT, environment, NOW + HOUR)
+    assert receiver.documents == [
+        {
+            "alert_id": "quality/flights/departures.validity/2013-01-05",
+            "time": "2026-11-25T12:00:00.000Z",
+            "kind": "quality",
+            "subject": "departures.validity",
+            "message": "departures 2013-01-05: validity is 0.8",
+            "run_id": "run-1",
+            "ds": "2026-11-25",
+            "use_case": "flights",
+        }
+    ]
+    assert "ALERT quality departures.validity" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def test_a_lake_that_is_down_keeps_nobody_from_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("S3_ENDPOINT", raising=False)
+    with receiving() as receiver:
+        assert tell("flights", ALERT, {WEBHOOK: receiver.address}, NOW)
+    assert len(receiver.documents) == 1
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}/s3cret", "ftp://host/s3cret", "s3cret", "http://[s3cret"])
+def test_a_webhook_that_cannot_be_reached_is_a_warning_without_its_address(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not post(address.format(port=free_port()), {})
+    assert caplog.records and "s3cret" not in caplog.text
+
+
+def test_a_webhook_that_refuses_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with receiving(status=403) as receiver:
+        assert not post(receiver.address, {})
+    assert "answered 403" in caplog.text and "s3cret" not in caplog.text
+
+
+def test_without_a_webhook_the_log_says_it(table: list[dict[str, Any]], caplog: pytest.LogCaptureFixture) -> None:
+    assert tell("flights", ALERT, {}, NOW)
+    assert "ALERT quality" in caplog.text
+
+
+def test_a_refresh_is_stale_after_its_limit_and_not_before_the_first() -> None:
+    assert stale_refresh(None, NOW, HOUR) == stale_refresh(NOW - HOUR, NOW, HOUR) == []
+    (alert,) = stale_refresh(NOW - 2 * HOUR, NOW, HOUR)
+    assert (alert.kind, alert.message) == (
+        "refresh_stale",
+        "MySQL was last refreshed at 2026-11-25 10:00 UTC, more than 1:00:00 ago",
+    )
+
+
+def test_a_day_is_late_when_it_ended_too_long_ago() -> None:
+    assert late_day(["2026-11-24"], NOW, 8 * HOUR, None) == []
+    assert late_day(["2026-11-23"], NOW, 13 * HOUR, None) == []
+    (alert,) = late_day(["2026-11-22", "2026-11-23"], NOW, 8 * HOUR, None)
+    assert (alert.kind, alert.ds) == ("day_late", "2026-11-24")
+    assert late_day([], NOW, HOUR, None) == []
+
+
+def test_no_day_of_an_ended_archive_is_late() -> None:
+    assert late_day(["2013-02-03"], NOW, HOUR, date(2013, 12, 31)) == []
+
+
+def test_a_broken_threshold_names_source_and_day() -> None:
+    rows = [{"ds": "2013-01-05", "source": "a", "dimension": "validity", "value": 0.5, "time": NOW}]
+    (alert,) = broken_thresholds(rows, {"validity": 0.9})
+    assert (alert.kind, alert.subject, alert.ds) == ("quality", "a.validity", "2013-01-05")
