@@ -14,8 +14,8 @@ from include.broadcast import Announce, announcer, rfc3339
 from include.bundle.bundle import Bundle, load_bundle
 from include.bundle.store import ObjectStore, S3Store
 from include.champion import load_champion, overlap
-from include.ledger import Entry, LedgerConflict, append, champion, read_ledger
-from include.locations import MODELS_BUCKET, Models, Topics
+from include.ledger import Entry, LedgerConflict, announcement, append, champion, read_ledger
+from include.locations import MODELS_BUCKET, Topics
 from include.settings import KafkaSettings, S3Settings
 from include.training import messages
 from include.training.dataset import Rows, Tables, check_rows, read_rows
@@ -252,18 +252,7 @@ def _refuse(
 
 
 def _announce(systems: Systems, use_case: UseCase, entry: Entry) -> None:
-    """Broadcast a ledger line on the models topic, where the newest message per use case is the champion."""
-    message = {
-        "event": entry.event,
-        "use_case": use_case.name,
-        "model_id": entry.model_id,
-        "bundle": f"s3://{MODELS_BUCKET}/{Models(use_case.name).bundle_prefix(entry.model_id)}",
-        "sequence": entry.sequence,
-        "metrics": entry.metrics,
-        "run_id": entry.run_id,
-        "time": entry.time,
-    }
-    systems.announce(Topics(use_case.name).models, [(use_case.name, message)])
+    systems.announce(Topics(use_case.name).models, [announcement(use_case.name, entry)])
 
 
 def _announce_quality(
