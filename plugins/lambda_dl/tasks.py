@@ -187,7 +187,7 @@ def choose_candidate(*, params: dict[str, Any], triggering_asset_events: Any) ->
 
 
 @task
-def promote(model_id: str, *, run_id: str, dag_run: Any) -> dict[str, Any]:
+def promote(model_id: str, *, params: dict[str, Any], run_id: str, dag_run: Any) -> dict[str, Any]:
     """Compare, and if the gate lets the candidate pass, write the ledger's next line and broadcast it."""
     from include import promotion
     from include.bundle.store import ObjectMissing
@@ -196,7 +196,14 @@ def promote(model_id: str, *, run_id: str, dag_run: Any) -> dict[str, Any]:
     with connected(S3, KAFKA):
         systems = promotion.Systems.from_environment(USE_CASE)
         try:
-            outcome = promotion.promote(systems, load_use_case(USE_CASE), model_id, run_id, actor_of(dag_run))
+            outcome = promotion.promote(
+                systems,
+                load_use_case(USE_CASE),
+                model_id,
+                run_id,
+                actor_of(dag_run),
+                accept_quality=bool(params.get("accept_quality")),
+            )
         except ObjectMissing as error:
             raise AirflowFailException(f"there is no bundle {model_id}: {error}") from error
     log.info("%s %s", model_id, f"is ledger line {outcome.sequence}" if outcome.promoted else "was refused")
