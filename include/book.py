@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pyarrow.compute as pc
 from deltalake.exceptions import TableNotFoundError
 
 from include import lake
 from include.landing import CONNECTIONS, count_rows, list_landing, read_rows, s3_client, source_and_ds
 from include.locations import LANDING_BUCKET
 from include.tables import BOOK, LABELS, LANDING_FILES, TILES
+from include.tombstones import retracted_files
 from include.use_case import UseCase
 
 log = logging.getLogger(__name__)
@@ -233,7 +235,10 @@ def subjects_by_day(use_case: UseCase, days: Sequence[date]) -> Counter[str]:
     contract = use_case.source(use_case.subject_source)
     announced = [day - timedelta(days=n) for day in days for n in range(contract.announced_days + 1)]
     columns = [contract.key, use_case.subject_time, "ds"]
-    found = lake.dataset(use_case.name, f"raw_{contract.name}", names_of(announced)).to_table(columns=columns)
+    withdrawn = retracted_files(use_case.name, contract.name)
+    found = lake.dataset(use_case.name, f"raw_{contract.name}", names_of(announced)).to_table(
+        columns=columns, filter=~pc.field("landing_key").isin(withdrawn) if withdrawn else None
+    )
     lead = timedelta(minutes=use_case.prediction_lead_minutes)
     ids: dict[str, set[str]] = {day.isoformat(): set() for day in days}
     for subject, moment, available in zip(*(found.column(name).to_pylist() for name in columns), strict=True):

@@ -51,7 +51,8 @@ class Evidence:
     """What is known of a candidate.
 
     ``days`` are its test days, ``parity`` the share of served features that batch computes alike, by recent day,
-    ``shortfalls`` what its training days lack in data quality, ``predict_ms`` the 95th percentile of the time that one
+    ``shortfalls`` what its training days lack in data quality, ``withdrawn`` the facts it was trained on that have been
+    retracted since, in words (empty: none), ``predict_ms`` the 95th percentile of the time that one
     row takes (milliseconds). ``notes`` say what could not be compared and what favours whom.
     """
 
@@ -62,6 +63,7 @@ class Evidence:
     predict_ms: float
     parity: Mapping[str, float] = field(default_factory=dict)
     shortfalls: tuple[Shortfall, ...] = ()
+    withdrawn: str = ""
     notes: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, Any]:
@@ -108,6 +110,7 @@ def decide(evidence: Evidence, gate: Gate, accept_quality: bool = False) -> Deci
         *(_relative(evidence.candidate, evidence.rival, gate) if evidence.rival else []),
         *_parity(evidence.parity, gate),
         *([] if accept_quality else _scorecard(evidence.shortfalls)),
+        *_withdrawn(evidence.withdrawn),
     ]
     refusals = tuple(check.words for check in checks if not check.passed)
     return Decision(not refusals, refusals or (_praise(evidence),), tuple(checks))
@@ -216,6 +219,10 @@ def _scorecard(shortfalls: Sequence[Shortfall]) -> list[Check]:
         )
         for found in shortfalls[:NAMED]
     ]
+
+
+def _withdrawn(words: str) -> list[Check]:
+    return [Check("withdrawn", 1, 0, False, f"trained on facts that were retracted: {words}")] if words else []
 
 
 def _praise(evidence: Evidence) -> str:

@@ -27,6 +27,7 @@ SMALL_TABLES = (
     "data_quality",
     "ledger",
     "alerts",
+    "retractions",
 )
 
 

@@ -25,8 +25,10 @@ from include.predictions.parity import PARITY
 from include.predictions.parity import SOURCE as PREDICTIONS
 from include.quality import Shortfall, newest_values, shortfalls
 from include.refusals import Refusal, keep
+from include.retraction import Touched, read_events, touched_by_now, words_of
 from include.settings import KafkaSettings, S3Settings
 from include.tables import DATA_QUALITY
+from include.tombstones import counted, retracted_keys
 from include.training import messages
 from include.training.dataset import Rows, Tables, check_rows, read_rows
 from include.training.evaluation import CANDIDATE, Answers, answers_of, slice_quality
@@ -81,13 +83,14 @@ def gather(systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry |
     lineage = candidate.lineage
     days = _days(candidate, "test")
     share = float(lineage["train_positive_share"])
-    scorecard = quality_rows(systems.tables)
+    touched = touched_by_now(systems.tables, use_case)
+    scorecard = counted(quality_rows(systems.tables), retracted_keys(read_events(systems.tables)))
     parity, shortfalls, unassessed = judged_data(scorecard, use_case, _days(candidate, "train", "validation", "test"))
     with scratch_from_environment() as scratch:
         rows = read_rows(systems.tables, lineage["tables"], use_case.features, days, scratch)
         check_rows("test", rows, minimum=1)
         answers = answers_of(lambda some: candidate.probabilities(some.columns), rows)
-        rival, note = _rival(systems, use_case, candidate, head, rows, answers)
+        rival, note = _rival(systems, use_case, candidate, head, rows, answers, touched)
         return Evidence(
             days=days,
             candidate=quality(rows.labels, answers),
@@ -96,6 +99,7 @@ def gather(systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry |
             predict_ms=time_of_one_row(candidate, rows),
             parity=parity,
             shortfalls=shortfalls,
+            withdrawn=words_of(touched(lineage)),
             notes=tuple(filter(None, (note, unassessed))),
         )
 
@@ -180,13 +184,22 @@ def time_of_one_row(candidate: Bundle, rows: Rows, repeats: int = TIMED_ROWS) ->
 
 
 def _rival(
-    systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry | None, rows: Rows, answers: Doubles
+    systems: Systems,
+    use_case: UseCase,
+    candidate: Bundle,
+    head: Entry | None,
+    rows: Rows,
+    answers: Doubles,
+    touched: Touched,
 ) -> tuple[Rival | None, str]:
     if head is None:
         return None, "the first champion: judged against the base rate"
     bundle, note = load_champion(systems.models, use_case, head.model_id)
     if bundle is None:
         return None, f"{note}: judged against the base rate"
+    if hit := touched(bundle.lineage):
+        # It may owe its figures to the very facts that were wrong.
+        return None, f"the champion was trained on retracted facts ({words_of(hit)}): judged against the base rate"
     champions = answers_of(lambda some: bundle.probabilities(some.columns), rows)
     found = compared(use_case, head.model_id, rows, answers, champions)
     return found, overlap(bundle, _days(candidate, "test"))

@@ -1,23 +1,28 @@
 """Rollback: an earlier champion becomes champion again, by the ledger's next line and a broadcast.
 
-Nothing is trained and nothing is judged again: a person has decided. What is checked is that the model can be served,
-and that nobody else wrote to the ledger meanwhile. It does not know Airflow, nor who serves the model.
+Nothing is trained and nothing is judged again: a person has decided, or facts were withdrawn. What is checked is that
+the model can be served, and that nobody else wrote to the ledger meanwhile. It does not know Airflow, nor who serves
+the model.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from include.broadcast import Announce, rfc3339
 from include.bundle.bundle import BundleError, load_bundle
 from include.bundle.store import ObjectMissing, ObjectStore
 from include.ledger import Entry, LedgerConflict, announcement, append, read_ledger
-from include.locations import Topics
+from include.locations import Models, Topics
+from include.retraction import Touched, words_of
 from include.use_case import UseCase
 
 #: Logs and the dashboard show the first twelve characters of an id; so many must be given at least.
 SHORTEST_ID = 8
 SHOWN = 12
+ATTEMPTS = 10
 
 
 class RollbackRefused(ValueError):
@@ -44,10 +49,13 @@ class Rollback:
     reasons: tuple[str, ...]
 
 
-def roll_back(models: ObjectStore, announce: Announce, use_case: UseCase, request: Request) -> Rollback:
+def roll_back(
+    models: ObjectStore, announce: Announce, use_case: UseCase, touched: Touched, request: Request
+) -> Rollback:
     """Append a ``rolled_back`` line and broadcast it. The same run again broadcasts again and appends nothing.
 
-    Raises ``RollbackRefused``: no such earlier champion, a bundle that cannot be served, or somebody was faster.
+    ``touched``: the withdrawn facts that a model of some lineage was trained on. Raises ``RollbackRefused``: no such
+    earlier champion, one that was trained on withdrawn facts or cannot be served, or somebody was faster.
     """
     ledger = read_ledger(models, use_case.name)
     done = [entry for entry in ledger if entry.run_id == request.run_id and entry.event == "rolled_back"]
@@ -55,12 +63,66 @@ def roll_back(models: ObjectStore, announce: Announce, use_case: UseCase, reques
         return _again(announce, use_case, done[-1], ledger[-1])
     former = choose(ledger, request.model_id)
     _check_servable(models, use_case, former.model_id)
+    if hit := touched(lineage_of(models, use_case.name, former.model_id)):
+        raise RollbackRefused(f"{former.model_id[:SHOWN]} was trained on withdrawn facts: {words_of(hit)}")
     try:
         entry = append(models, use_case.name, _entry(former, ledger[-1], request))
     except LedgerConflict as conflict:
         raise RollbackRefused(overtaken(conflict.head)) from conflict
     _broadcast(announce, use_case, entry)
     return Rollback(entry.model_id, entry.sequence, entry.parent_id, (entry.reason,))
+
+
+def demote(models: ObjectStore, announce: Announce, use_case: UseCase, touched: Touched, request: Request) -> Rollback:
+    """Take the champion back if it was trained on withdrawn facts, for the best earlier one that was not.
+
+    Every champion had beaten the one that it replaced: the best is the nearest on the way back. If somebody writes to
+    the ledger meanwhile, it is decided again. Without a need to, nothing is appended (``sequence`` None). Raises
+    ``RollbackRefused`` if no earlier champion is untouched.
+    """
+    for _ in range(ATTEMPTS):
+        ledger = read_ledger(models, use_case.name)
+        done = [entry for entry in ledger if entry.run_id == request.run_id and entry.event == "rolled_back"]
+        if done:
+            return _again(announce, use_case, done[-1], ledger[-1])
+        if not ledger:
+            return Rollback("", None, None, ("there is no champion yet",))
+        head = ledger[-1]
+        hit = touched(lineage_of(models, use_case.name, head.model_id))
+        if not hit:
+            reason = f"champion {head.model_id[:SHOWN]} was not trained on what is withdrawn: it stays"
+            return Rollback(head.model_id, None, head.parent_id, (reason,))
+        former = untouched(models, use_case, ledger, touched)
+        reason = f"{request.reason}; {head.model_id[:SHOWN]} was trained on {words_of(hit)}"
+        try:
+            entry = append(models, use_case.name, _entry(former, head, replace(request, reason=reason)))
+        except LedgerConflict:
+            continue
+        _broadcast(announce, use_case, entry)
+        return Rollback(entry.model_id, entry.sequence, entry.parent_id, (entry.reason,))
+    raise RuntimeError(f"the ledger of {use_case.name!r} moved on {ATTEMPTS} times while deciding: try again")
+
+
+def untouched(models: ObjectStore, use_case: UseCase, ledger: Sequence[Entry], touched: Touched) -> Entry:
+    """The line of the nearest champion on the way back that can be served and holds nothing withdrawn."""
+    passed: list[str] = []
+    model_id = before(ledger, ledger[-1].model_id)
+    while model_id is not None and model_id not in passed:
+        passed.append(model_id)
+        if not touched(lineage_of(models, use_case.name, model_id)) and _servable(models, use_case, model_id):
+            return next(entry for entry in reversed(ledger) if entry.model_id == model_id)
+        model_id = before(ledger, model_id)
+    raise RollbackRefused(
+        f"champion {ledger[-1].model_id[:SHOWN]} was trained on withdrawn facts, and no earlier champion is untouched: "
+        "it stays until another is promoted. Train on the days as they are derived now (train_model); the gate judges "
+        "the new candidate against the base rate, since this champion does not count as a rival"
+    )
+
+
+def lineage_of(models: ObjectStore, use_case: str, model_id: str) -> dict[str, Any]:
+    """A bundle's lineage: its days and the table versions it was trained on."""
+    found: dict[str, Any] = json.loads(models.get(Models(use_case).bundle_prefix(model_id) + "lineage.json"))
+    return found
 
 
 def choose(ledger: Sequence[Entry], asked: str | None) -> Entry:
@@ -72,7 +134,7 @@ def choose(ledger: Sequence[Entry], asked: str | None) -> Entry:
     if not ledger:
         raise RollbackRefused("there is no champion yet, so there is nothing to roll back")
     head = ledger[-1]
-    wanted = asked.strip() if asked else before(ledger)
+    wanted = asked.strip() if asked else before(ledger, head.model_id)
     if wanted is None:
         raise RollbackRefused(f"{head.model_id[:SHOWN]} is the first champion: there is none before it")
     if len(wanted) < SHORTEST_ID:
@@ -89,10 +151,9 @@ def choose(ledger: Sequence[Entry], asked: str | None) -> Entry:
     return entry
 
 
-def before(ledger: Sequence[Entry]) -> str | None:
-    """The champion that the present one replaced when it was last promoted; ``None`` if it was the first."""
-    head = ledger[-1].model_id
-    promotions = [entry for entry in ledger if entry.model_id == head and entry.event == "promoted"]
+def before(ledger: Sequence[Entry], model_id: str) -> str | None:
+    """The champion that a model replaced when it was last promoted; ``None`` if it was the first."""
+    promotions = [entry for entry in ledger if entry.model_id == model_id and entry.event == "promoted"]
     return promotions[-1].parent_id if promotions else None
 
 
@@ -110,6 +171,14 @@ def _check_servable(models: ObjectStore, use_case: UseCase, model_id: str) -> No
         load_bundle(models, use_case.name, model_id, use_case.features)
     except (BundleError, ObjectMissing) as error:
         raise RollbackRefused(f"{model_id[:SHOWN]} cannot be served: {error}") from error
+
+
+def _servable(models: ObjectStore, use_case: UseCase, model_id: str) -> bool:
+    try:
+        _check_servable(models, use_case, model_id)
+    except RollbackRefused:
+        return False
+    return True
 
 
 def _entry(former: Entry, head: Entry, request: Request) -> Entry:

@@ -284,6 +284,23 @@ ALERTS = Table(
     ("alert_id",),
 )
 
+RETRACTIONS = Table(
+    "retractions",
+    "Landing files whose facts were withdrawn or restored; append-only, the newest event of a file counts",
+    (
+        Column("retraction_id", "string", "Identity of the event; a repeat has the same"),
+        TIME,
+        Column("event", "string", "retracted or restored"),
+        Column("source", "string", "Source"),
+        Column("landing_key", "string", "Landing file whose facts it is about"),
+        Column("reason", "string", "Why"),
+        Column("actor", "string", "Who"),
+        RUN_ID,
+        DS,
+    ),
+    ("retraction_id",),
+)
+
 STATISTICS = Table(
     "statistics",
     "Inference over the archive: shares with intervals, differences with tests, drift; ds is the last day looked at",
@@ -313,7 +330,7 @@ STATISTICS = Table(
     ),
 )
 
-SMALL = (LANDING_FILES, BOOK, TRAINING_RUNS, MODEL_QUALITY, RUNTIME_METRICS, DATA_QUALITY, LEDGER, ALERTS)
+SMALL = (LANDING_FILES, BOOK, TRAINING_RUNS, MODEL_QUALITY, RUNTIME_METRICS, DATA_QUALITY, LEDGER, ALERTS, RETRACTIONS)
 
 
 def all_tables(use_case: UseCase) -> tuple[Table, ...]:

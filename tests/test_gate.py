@@ -58,6 +58,10 @@ def led_by_chance() -> Rival:
             replace(FIRST, shortfalls=(Shortfall("2020-01-01", "sales", "validity", 0.5, 0.95),)),
             "sales 2020-01-01: validity is 0.5000, below the threshold 0.95",
         ),
+        (
+            replace(FIRST, withdrawn="sales of 2020-01-01 (days 2020-01-01 to 2020-01-02)"),
+            "trained on facts that were retracted: sales of 2020-01-01",
+        ),
     ],
 )
 def test_the_gate_refuses_with_number_and_threshold(evidence: Evidence, reason: str) -> None:

@@ -1,12 +1,12 @@
 """A rollback appends one line whoever asks how often, goes further back each time, and loses a race out loud."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from include.bundle.bundle import Contents, Predictor, write_bundle
 from include.bundle.store import DirectoryStore
 from include.ledger import Entry, append, read_ledger
 from include.locations import Models
-from include.rollback import Request, Rollback, RollbackRefused, choose, roll_back
+from include.rollback import Request, Rollback, RollbackRefused, choose, demote, roll_back
 from include.training.encoding import Encoders
 from include.training.network import Network, NetworkConfig
 from include.use_case import UseCase
@@ -84,6 +84,7 @@ class World:
     def __init__(self, root: Path) -> None:
         self.models = DirectoryStore(root)
         self.sent: list[tuple[str, Message]] = []
+        self.withdrawn_from: set[int] = set()
         self.ids = [self.bundle(seed) for seed in (1, 2, 3)]
         parents = [None, *self.ids]
         for number, model_id in enumerate(self.ids):
@@ -96,8 +97,12 @@ class World:
         network = Network(encoders, NetworkConfig(width=4, layers=1, embedding_width=2)).eval()
         check = {name: values[:5] for name, values in DATA.columns.items()}
         return write_bundle(
-            self.models, "shops", Contents(FEATURES, Predictor(network, encoders, 1.0), {}, check, {}, {})
+            self.models, "shops", Contents(FEATURES, Predictor(network, encoders, 1.0), {}, check, {}, {"seed": seed})
         )
+
+    def touched(self, lineage: Mapping[str, Any]) -> dict[str, list[str]]:
+        """The models of some seeds were trained on withdrawn facts."""
+        return {"sales of 2020-01-03": ["2020-01-03"]} if lineage["seed"] in self.withdrawn_from else {}
 
     def announce(self, topic: str, sent: Iterable[Message]) -> int:
         messages = list(sent)
@@ -105,7 +110,7 @@ class World:
         return len(messages)
 
     def back(self, request: Request = BACK) -> Rollback:
-        return roll_back(self.models, self.announce, SHOPS, request)
+        return roll_back(self.models, self.announce, SHOPS, self.touched, request)
 
 
 @pytest.fixture
@@ -145,7 +150,7 @@ def test_a_model_that_cannot_be_served_does_not_become_champion(world: World) ->
         world.back()
     other = cast(UseCase, SimpleNamespace(name="shops", features=replace(FEATURES, features=FEATURES.features[::-1])))
     with pytest.raises(RollbackRefused, match="another|feature definition"):
-        roll_back(world.models, world.announce, other, replace(BACK, model_id=world.ids[0]))
+        roll_back(world.models, world.announce, other, world.touched, replace(BACK, model_id=world.ids[0]))
     assert len(read_ledger(world.models, "shops")) == 3
     assert world.sent == []
 
@@ -168,7 +173,7 @@ def test_of_racing_rollbacks_one_wins_and_the_others_are_told_who(world: World) 
     def attempt(number: int) -> Rollback | RollbackRefused:
         request = Request(None, f"reason {number}", f"actor-{number}", f"race-{number}")
         try:
-            return roll_back(store, world.announce, SHOPS, request)
+            return roll_back(store, world.announce, SHOPS, world.touched, request)
         except RollbackRefused as refused:
             return refused
 
@@ -190,3 +195,48 @@ def test_answers_of_the_two_models_differ(world: World) -> None:
 
     answers = [load_bundle(world.models, "shops", i, FEATURES).probabilities(DATA.columns) for i in world.ids]
     assert not np.allclose(answers[0], answers[1])
+
+
+def test_a_model_of_withdrawn_facts_is_not_rolled_back_to(world: World) -> None:
+    world.withdrawn_from = {2}
+    with pytest.raises(RollbackRefused, match="trained on withdrawn facts: sales of 2020-01-03"):
+        world.back()
+    assert world.back(replace(BACK, model_id=world.ids[0])).model_id == world.ids[0]
+
+
+def down(world: World, request: Request = BACK) -> Rollback:
+    return demote(world.models, world.announce, SHOPS, world.touched, request)
+
+
+@pytest.mark.parametrize(("withdrawn_from", "champion"), [({3}, 1), ({2, 3}, 0), ({3, 1}, 1)])
+def test_a_champion_of_withdrawn_facts_gives_way_to_the_best_that_is_none(
+    world: World, withdrawn_from: set[int], champion: int
+) -> None:
+    world.withdrawn_from = withdrawn_from
+    done = down(world)
+    head = read_ledger(world.models, "shops")[-1]
+    assert (head.event, head.model_id, done.sequence) == ("rolled_back", world.ids[champion], 4)
+    assert head.reason.startswith("it answers too late; ") and "sales of 2020-01-03" in head.reason
+    assert down(world).sequence == 4 and len(read_ledger(world.models, "shops")) == 4
+    again = down(world, replace(BACK, run_id="another"))
+    assert again.sequence is None and "it stays" in again.reasons[0]
+
+
+def test_an_untouched_champion_stays(world: World) -> None:
+    world.withdrawn_from = {1, 2}
+    assert down(world).sequence is None
+    assert world.sent == []
+
+
+def test_without_an_untouched_champion_it_is_said_what_to_do(world: World) -> None:
+    world.withdrawn_from = {1, 2, 3}
+    with pytest.raises(RollbackRefused, match=r"no earlier champion is untouched: .*train_model"):
+        down(world)
+    assert len(read_ledger(world.models, "shops")) == 3
+
+
+def test_a_damaged_earlier_champion_is_passed_over(world: World) -> None:
+    world.withdrawn_from = {3}
+    weights = world.models.root / Models("shops").bundle_prefix(world.ids[1]) / "weights.safetensors"
+    weights.unlink()
+    assert down(world).model_id == world.ids[0]

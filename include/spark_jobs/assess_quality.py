@@ -16,7 +16,7 @@ from include import book, lake
 from include.contracts.contract import Contract
 from include.landing import s3_client
 from include.locations import LANDING_BUCKET, Lake, landing_prefix
-from include.spark_jobs.catalog import read_table
+from include.spark_jobs.catalog import counting_facts
 from include.tables import LANDING_FILES
 from include.use_case import UseCase
 
@@ -99,10 +99,10 @@ def readable_rows(spark: SparkSession, use_case: UseCase, names: Sequence[str]) 
 def fact_shares(spark: SparkSession, use_case: UseCase, names: Sequence[str]) -> DataFrame:
     """Completeness, accuracy and consistency of the named days: ``ds, source, dimension, value``."""
     quality, subject = use_case.quality, use_case.source(use_case.subject_source)
-    subjects = read_table(spark, use_case.name, f"raw_{subject.name}")
+    subjects = counting_facts(spark, use_case.name, subject.name)
     frames = []
     for contract in use_case.sources:
-        facts = read_table(spark, use_case.name, f"raw_{contract.name}").where(F.col("ds").isin(*names))
+        facts = counting_facts(spark, use_case.name, contract.name).where(F.col("ds").isin(*names))
         frames.append(completeness(facts, contract))
         if contract.name in quality.accuracy:
             frames.append(accuracy(facts, contract, quality.accuracy[contract.name]))

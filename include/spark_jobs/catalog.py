@@ -1,7 +1,7 @@
 """The use case's database and tables in the Hive metastore: created once, with comments, and read by Spark jobs."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from include.contracts.contract import Contract
 from include.locations import LAKE_BUCKET, Lake
 from include.spark_jobs.session import DELTA_PROPERTIES
 from include.tables import Column, Table, all_tables
+from include.tombstones import retracted_files
 from include.use_case import UseCase
 
 log = logging.getLogger(__name__)
@@ -87,9 +88,19 @@ def read_table(spark: SparkSession, use_case: str, table: str) -> DataFrame:
     return spark.read.format("delta").load(Lake(use_case).path(table))
 
 
+def counting_facts(spark: SparkSession, use_case: str, source: str) -> DataFrame:
+    """A source's raw facts that count: all but those of landing files that are withdrawn."""
+    return counting(read_table(spark, use_case, f"raw_{source}"), retracted_files(use_case, source))
+
+
+def counting(rows: DataFrame, withdrawn: Sequence[str]) -> DataFrame:
+    """Only the rows of landing files that are not among ``withdrawn``."""
+    return rows.where(~F.col("landing_key").isin(list(withdrawn))) if withdrawn else rows
+
+
 def facts_for(spark: SparkSession, use_case: str, contract: Contract, first: date, last: date) -> DataFrame:
     """A source's raw facts that can belong to a span of days: announced before it, or available in it."""
-    raw = read_table(spark, use_case, f"raw_{contract.name}")
+    raw = counting_facts(spark, use_case, contract.name)
     return of_days(raw, first - timedelta(days=contract.announced_days), last)
 
 

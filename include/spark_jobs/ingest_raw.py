@@ -25,7 +25,7 @@ from include.contracts.columns import judged, schema_differences
 from include.contracts.contract import Contract
 from include.landing import LandingFile, hash_files, list_landing, read_rows, s3_client
 from include.locations import LANDING_BUCKET, Lake
-from include.spark_jobs.catalog import create_tables, days_between, of_days, read_table
+from include.spark_jobs.catalog import counting_facts, create_tables, days_between, of_days, read_table
 from include.spark_jobs.session import job_arguments, start_job
 from include.tables import LANDING_FILES, Table, quarantine_table, raw_table
 from include.use_case import UseCase, load_use_case
@@ -260,7 +260,8 @@ def ingest_source(
     if not files:
         return []
     landed = read_landing(spark, files, plan.repeated, contract)
-    raw = read_table(spark, use_case.name, raw_table(contract).name)
+    # A withdrawn fact holds no id: a corrected file may bring it anew.
+    raw = counting_facts(spark, use_case.name, contract.name)
     rows = classified(with_landing_reasons(judged(landed, contract)), known_facts(raw, contract), contract).persist()
     try:
         counts = counts_by_file(rows)

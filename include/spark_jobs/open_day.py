@@ -19,7 +19,7 @@ from include.contracts.json_columns import judged_messages, text_field
 from include.locations import Topics
 from include.predictions.positions import Unread, extents
 from include.settings import KafkaSettings
-from include.spark_jobs.catalog import read_table
+from include.spark_jobs.catalog import counting_facts
 from include.streaming.messages import HEARTBEAT_FIELD
 from include.use_case import UseCase
 
@@ -95,7 +95,7 @@ def open_source(
     ends = extents(kafka, topic)
     parts = to_read(ends, positions)
     messages = read_topic(spark, kafka, topic, parts)
-    raw = read_table(spark, use_case.name, f"raw_{contract.name}")
+    raw = counting_facts(spark, use_case.name, contract.name)
     times = ("available_at", "moment", "ds")
     in_lake = raw.where(F.col("ds") > last).select(
         *contract.field_names, *times, F.lit(-1).alias("partition"), F.lit(0).cast("bigint").alias("offset")

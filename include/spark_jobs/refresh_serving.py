@@ -38,7 +38,7 @@ from include.contracts.contract import Contract
 from include.locations import Topics
 from include.predictions.positions import unread_now
 from include.settings import KafkaSettings, MysqlSettings
-from include.spark_jobs.catalog import create_tables, facts_for, of_days, read_table
+from include.spark_jobs.catalog import counting_facts, create_tables, facts_for, of_days, read_table
 from include.spark_jobs.open_day import OpenSource, open_source, unlogged_predictions
 from include.spark_jobs.session import run_arguments, start_job
 from include.tables import (
@@ -132,7 +132,7 @@ def recent_events(spark: SparkSession, use_case: UseCase, span: Span) -> DataFra
     """Every fact that became available in the recent days."""
     frames = []
     for contract in use_case.sources:
-        facts = of_days(read_table(spark, use_case.name, f"raw_{contract.name}"), span.first, span.last)
+        facts = of_days(counting_facts(spark, use_case.name, contract.name), span.first, span.last)
         frames.append(events_of(facts, contract))
     return reduce(DataFrame.unionByName, frames)
 

@@ -22,7 +22,7 @@ from include import lake
 from include.book import names_of
 from include.contracts.columns import judged
 from include.contracts.contract import Contract
-from include.spark_jobs.catalog import create_tables, days_between, of_days, read_table
+from include.spark_jobs.catalog import counting, counting_facts, create_tables, days_between, of_days, read_table
 from include.spark_jobs.ingest_raw import (
     UNKNOWN_FIELDS,
     WRONG_DAY,
@@ -33,6 +33,7 @@ from include.spark_jobs.ingest_raw import (
 )
 from include.spark_jobs.session import span_parser, start_job
 from include.tables import LANDING_FILES, quarantine_table, raw_table
+from include.tombstones import retracted_files
 from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("release_quarantine")
@@ -117,8 +118,10 @@ def release(
     """Judge the quarantined rows of some days again and append those that pass; raises ``KeyError`` for no source."""
     contract = use_case.source(source)
     create_tables(spark, use_case)
-    table, raw = quarantine_table(contract), read_table(spark, use_case.name, raw_table(contract).name)
-    quarantine = with_reason(of_days(read_table(spark, use_case.name, table.name), days[0], days[-1]), part)
+    withdrawn = retracted_files(use_case.name, source)
+    rejected = counting(read_table(spark, use_case.name, quarantine_table(contract).name), withdrawn)
+    quarantine = with_reason(of_days(rejected, days[0], days[-1]), part)
+    raw = counting_facts(spark, use_case.name, source)
     rows = judged_again(quarantine, raw, contract).persist()
     try:
         counts = {(r["ds"], r["status"]): int(r["count"]) for r in rows.groupBy("ds", "status").count().collect()}

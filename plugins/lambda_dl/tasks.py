@@ -158,11 +158,14 @@ def require_quality(window: dict[str, str], *, params: dict[str, Any]) -> int:
     from include import lake
     from include.quality import newest_values, shortfalls
     from include.tables import DATA_QUALITY
+    from include.tombstones import counted, read_events, retracted_keys
     from include.use_case import load_use_case
 
     days = span_of(None, window).partition_keys()
     with connected(S3):
-        rows = lake.read_rows(USE_CASE, DATA_QUALITY.name, ["ds", "source", "dimension", "value", "time"], days)
+        columns = ["ds", "source", "dimension", "value", "time"]
+        measured = lake.read_rows(USE_CASE, DATA_QUALITY.name, columns, days)
+        rows = counted(measured, retracted_keys(read_events(USE_CASE)))
     if missing := sorted(set(days) - {str(row["ds"]) for row in rows}):
         log.warning("no data quality is loaded yet of %d days: %s", len(missing), ", ".join(missing))
     found = [shortfall.words() for shortfall in shortfalls(rows, load_use_case(USE_CASE).quality.thresholds)]

@@ -27,6 +27,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "preprocess_features": {"partition_key": "2013-01-05"},
     "ingest_window": {"params": {"from": "2013-01-01", "to": "2013-01-28"}},
     "train_model": {"params": {"trials": 4, "seed": 7}},
+    "retract_day": {"params": {"source": "weather", "ds": "2013-01-02"}},
     "release_quarantine": {"params": {"source": "weather", "from": "2013-01-02", "to": "2013-01-03"}},
 }
 CONNECTIONS = {

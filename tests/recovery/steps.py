@@ -1,12 +1,18 @@
 """Steps of the recovery tests, run in a process with a Spark session: release under another contract."""
 
 import dataclasses
-from datetime import date
+from datetime import UTC, date, datetime
 
 from include import book
 from include.impact import ranges_to_derive
+from include.landing import s3_client
+from include.locations import LANDING_BUCKET, landing_prefix
+from include.retraction import choose, record, withdrawals
+from include.settings import S3Settings
 from include.spark_jobs import ingest_raw, preprocess_features, release_quarantine
 from include.spark_jobs.catalog import days_between
+from include.tombstones import Event
+from include.training.dataset import Tables
 from include.use_case import UseCase
 from tests.spark_jobs import steps
 
@@ -55,3 +61,21 @@ def derive(name: str, source: str, days: list[date], run_id: str) -> list[tuple[
         preprocess_features.preprocess(steps.session(), use_case, again, run_id)
         book.close_preprocess_book(use_case, again, run_id)
     return spans
+
+
+def change(name: str, event: Event, source: str, day: date) -> int:
+    """Withdraw or restore a source's day and derive what depended on it; returns how many files are withdrawn now."""
+    use_case, now = with_contract(name, 2), datetime.now(UTC)
+    tables = Tables.on_s3(name, S3Settings.from_environment())
+    found = choose(tables, use_case, event, source, day, f"{event} {now}", now)
+    record(name, found, event, "all delays were negated", "ann", f"{event} {now}", now)
+    derive(name, source, [day], f"after {event}")
+    return len(withdrawals(tables))
+
+
+def empty(name: str, source: str, day: date) -> None:
+    """Let a day's landing folder of a source hold no facts, before anything is ingested."""
+    client, prefix = s3_client(), landing_prefix(name, source, day)
+    for item in client.list_objects_v2(Bucket=LANDING_BUCKET, Prefix=prefix)["Contents"]:
+        if not item["Key"].endswith("_SUCCESS"):
+            client.delete_object(Bucket=LANDING_BUCKET, Key=item["Key"])

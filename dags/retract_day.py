@@ -1,0 +1,49 @@
+"""By hand, a form: a source's day is withdrawn after a human error (or restored), with all that was derived from it."""
+
+from airflow.sdk import DAG, Param
+
+from lambda_dl.assets import CHAMPION
+from lambda_dl.conventions import TRANSIENT, common, required_day
+from lambda_dl.deployment import DEPLOYMENT, USE_CASE
+from lambda_dl.operators.derive_days import DeriveDaysOperator
+from lambda_dl.recovery import (
+    demote_champion,
+    dry_run_field,
+    list_blast_radius,
+    reason_field,
+    record_tombstones,
+    source_field,
+    unless_dry_run,
+)
+from lambda_dl.sensors.batch_event import ModelLoadedSensor
+
+with DAG(
+    **common("retract_day", "batch", "by-hand"),
+    schedule=None,
+    max_active_runs=1,
+    params={
+        "source": source_field("Whose day"),
+        "ds": required_day("Day", "UTC day of the landing folder"),
+        "action": Param(
+            "retract",
+            type="string",
+            enum=["retract", "restore"],
+            title="Action",
+            description="Withdraw the day's facts, or bring them back",
+        ),
+        "reason": reason_field("Why: kept with the tombstone and in the ledger, with your name"),
+        "dry_run": dry_run_field("Only list, in the log of list_blast_radius, what depends on the day"),
+    },
+):
+    receipt = ModelLoadedSensor(
+        task_id="wait_for_receipt",
+        use_case=USE_CASE,
+        promoter="demote_champion",
+        limit=DEPLOYMENT.receipt_limit,
+        outlets=[CHAMPION],
+        **TRANSIENT,
+    )
+    withdrawn = record_tombstones()
+    list_blast_radius() >> unless_dry_run() >> withdrawn
+    withdrawn >> demote_champion() >> receipt
+    DeriveDaysOperator.partial(task_id="derive", **TRANSIENT).expand_kwargs(withdrawn)
