@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dashboards demo up down status replay live test test-unit test-dashboard check bench-batch bench-speed bench-training lock
+.PHONY: help install install-dashboards demo up down status replay live test test-unit test-dashboard check bench-batch bench-serving bench-speed bench-training drills lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
@@ -71,12 +71,20 @@ bench-batch: install ## rows per second of each batch stage, beside DuckDB on th
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
 	trap '$(STACK) down' EXIT; $(STACK) up --all --without superset superset-worker && source .local/bench/conf/process.env && $(PY) -m tests.bench.batch
 
+bench-serving: install ## MySQL under 16 analysts at rest and during refreshes of 30 days, Hive over a year beside DuckDB
+	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
+	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore hiveserver2 && source .local/bench/conf/process.env && $(PY) -m tests.bench.serving $(ARGS)
+
 bench-speed: install ## the predictor beside five other ways to serve the same weights; model swaps; Kafka to Kafka
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
 	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka && source .local/bench/conf/process.env && $(PY) -m tests.bench.speed $(ARGS)
 
 bench-training: install ## the network beside a tuned LightGBM and pytabkit on a year of flights; searches; ten nights: ARGS="--only quality"
 	@RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 $(PY) -m tests.bench.training $(ARGS)
+
+drills: install ## servers and jobs killed at random moments while analysts read, on a stack of its own: ARGS="--reads 100000 --seed 7"
+	@export LAMBDA_DL_STATE=.local/drill LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/drill; \
+	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore hiveserver2 && source .local/drill/conf/process.env && $(PY) -m tests.drills.serving $(ARGS)
 
 lock: install ## resolve requirements.in and the jars again, and pin what comes out
 	@.local/boot/bin/uv pip compile requirements.in --override override.txt --universal --python-version 3.11 \
