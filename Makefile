@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dashboards demo up down status replay live test test-unit test-dashboard check bench-batch bench-serving bench-speed bench-training drills lock
+.PHONY: help install install-dashboards demo up down status replay live test test-unit test-dashboard screenshots check bench-batch bench-serving bench-speed bench-training drills lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
@@ -61,6 +61,12 @@ test-dashboard: install-dashboards ## Superset in a real headless Chromium, on a
 	  source .local/dashboard/conf/process.env && $(PY) -m local_stack.demo --days 21 --trials 2 && \
 	  touch .local/dashboard/filled; } && \
 	$(STACK) up superset superset-worker && source .local/dashboard/conf/process.env && $(PY) -m pytest -m dashboard tests/dashboard
+
+screenshots: ## put what the last `make test-dashboard` has seen of four pages into docs/images
+	@cd .local/dashboard/screenshots && cp operations-now-flights.png $(CURDIR)/docs/images/operations-now.png && \
+	cp model-history-quality.png $(CURDIR)/docs/images/model-history.png && \
+	cp data-quality-data-quality.png $(CURDIR)/docs/images/data-quality.png && \
+	cp archive-beyond-chance.png $(CURDIR)/docs/images/archive.png
 
 check: install ## lint, format and types, without changing anything
 	@.local/venv/bin/ruff check .

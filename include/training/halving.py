@@ -40,25 +40,26 @@ class Rung:
         return True
 
 
-class Halving(FIFOScheduler):  # type: ignore[misc]
+class Halving(FIFOScheduler):
     """Ray Tune's scheduler over rungs: ``rungs`` in units of the result ``time_attr``, ascending."""
 
     def __init__(self, time_attr: str, rungs: Sequence[int], reduction: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._time_attr = time_attr
         self._rungs = {milestone: Rung(reduction) for milestone in rungs}
-        self._sign = 1.0
+        self._loss, self._sign = "", 1.0
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Take over what the search calls good."""
         if metric is None or mode is None:
             return False
-        self._metric, self._sign = metric, 1.0 if mode == "min" else -1.0
+        # The controller asks a scheduler for its metric by this name.
+        self._metric, self._loss, self._sign = metric, metric, 1.0 if mode == "min" else -1.0
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Stop a trial that does not pass a rung it has reached."""
-        loss = self._sign * float(result[self._metric])
+        loss = self._sign * float(result[self._loss])
         reached = [rung for milestone, rung in self._rungs.items() if result[self._time_attr] >= milestone]
         # Only the last rung reached is asked: the ones before were, or the trial went on from a checkpoint after them.
         on = not reached or reached[-1].goes_on(trial.trial_id, loss)
