@@ -111,7 +111,7 @@ def _moment(name: str, layer: str, subheader: str, description: str) -> Chart:
         where=f"layer = '{layer}'",
         options={"force_timestamp_formatting": True, "time_format": "%Y-%m-%d %H:%M", "subheader": subheader},
         width=3,
-        height=22,
+        height=26,
     )
 
 
@@ -124,7 +124,7 @@ COMPLETE_THROUGH = _moment(
 CLOSED_THROUGH = _moment(
     "Closed through (UTC)",
     "batch",
-    "up to here by the batch layer, then by the speed layer",
+    "batch up to here, then speed",
     "The end of the last closed day. Numbers of days before are the batch layer's and final.",
 )
 TABLES = Chart(

@@ -97,7 +97,7 @@ def _newest_day(name: str, metric: Metric, number_format: str, subheader: str) -
         (metric,),
         options={"y_axis_format": number_format, "subheader": subheader},
         width=2,
-        height=22,
+        height=26,
     )
 
 
@@ -142,7 +142,7 @@ DELAY_LINES = Chart(
     ("airport",),
     x="hour",
     options={"y_axis_format": ".0f", "y_axis_title": "minutes", "x_axis_time_format": "%b %d %H:%M"},
-    width=7,
+    width=6,
 )
 AIRPORTS = Chart(
     "Airports, newest day",
@@ -160,7 +160,7 @@ AIRPORTS = Chart(
             "Cancelled": WHOLE,
         }
     },
-    width=5,
+    width=6,
 )
 LATE_MAP = Chart(
     "Late departures by airport and hour of the day",
