@@ -18,7 +18,13 @@ with DAG(
             type=["null", "string"],
             title="Model id",
             description="The bundle to promote; empty: the candidate that started this run",
-        )
+        ),
+        "accept_quality": Param(
+            False,
+            type="boolean",
+            title="Accept quality",
+            description="Promote although the data quality of a training day is below a threshold",
+        ),
     },
 ):
     receipt = ModelLoadedSensor(

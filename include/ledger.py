@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from include.bundle.store import ObjectStore
-from include.locations import Models
+from include.locations import MODELS_BUCKET, Models
 
 Event = Literal["promoted", "rolled_back"]
 
@@ -68,6 +68,21 @@ def append(store: ObjectStore, use_case: str, entry: Entry) -> Entry:
     if not store.put_if_absent(key, data):
         raise _conflict(store, use_case, entry)
     return entry
+
+
+def announcement(use_case: str, entry: Entry) -> tuple[str, dict[str, Any]]:
+    """The message (key, value) that tells the models topic of a line: there the newest one per use case counts."""
+    value = {
+        "event": entry.event,
+        "use_case": use_case,
+        "model_id": entry.model_id,
+        "bundle": f"s3://{MODELS_BUCKET}/{Models(use_case).bundle_prefix(entry.model_id)}",
+        "sequence": entry.sequence,
+        "metrics": entry.metrics,
+        "run_id": entry.run_id,
+        "time": entry.time,
+    }
+    return use_case, value
 
 
 def line_key(use_case: str, sequence: int) -> str:

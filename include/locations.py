@@ -57,7 +57,7 @@ class Lake:
 
 @dataclass(frozen=True)
 class Models:
-    """Keys in the models bucket: immutable bundles, and the append-only ledger."""
+    """Keys in the models bucket: immutable bundles, the append-only ledger, and why candidates were refused."""
 
     use_case: str
 
@@ -69,6 +69,15 @@ class Models:
     def ledger_prefix(self) -> str:
         """The key prefix of the ledger's numbered lines, ending in ``/``."""
         return f"{self.use_case}/ledger/"
+
+    @property
+    def refusals_prefix(self) -> str:
+        """The key prefix of the gate's refusals, ending in ``/``."""
+        return f"{self.use_case}/refusals/"
+
+    def refusal_key(self, model_id: str, run_id: str) -> str:
+        """Why one run refused one candidate."""
+        return f"{self.refusals_prefix}{model_id}/{run_id}.json"
 
     def search_prefix(self, run_id: str) -> str:
         """Where one training run keeps its checkpoints and its result, ending in ``/``."""

@@ -1,29 +1,44 @@
-"""The gate: is a candidate better than the champion on the same days? If so, the ledger and the broadcast.
+"""A candidate's way to the ledger: what the gate asks is found out, its verdict is kept, a champion is broadcast.
 
 Functions that a task calls; repeating one changes nothing that is already so. It does not know Airflow, nor who
 serves the model: the speed service listens to the broadcast and answers on the metrics topic.
 """
 
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from deltalake.exceptions import TableNotFoundError
+from numpy.typing import NDArray
 
 from include.broadcast import Announce, announcer, rfc3339
 from include.bundle.bundle import Bundle, load_bundle
 from include.bundle.store import ObjectStore, S3Store
 from include.champion import load_champion, overlap
-from include.ledger import Entry, LedgerConflict, append, champion, read_ledger
-from include.locations import MODELS_BUCKET, Models, Topics
+from include.gate import Decision, Evidence, Rival, SliceLosses, decide
+from include.ledger import Entry, LedgerConflict, announcement, append, champion, read_ledger
+from include.locations import MODELS_BUCKET, Topics
+from include.predictions.parity import PARITY
+from include.predictions.parity import SOURCE as PREDICTIONS
+from include.quality import Shortfall, newest_values, shortfalls
+from include.refusals import Refusal, keep
 from include.settings import KafkaSettings, S3Settings
+from include.tables import DATA_QUALITY
 from include.training import messages
 from include.training.dataset import Rows, Tables, check_rows, read_rows
-from include.training.evaluation import answers_of
-from include.training.metrics import Quality, quality
+from include.training.evaluation import CANDIDATE, Answers, answers_of, slice_quality
+from include.training.intervals import Difference, Resamples, interval
+from include.training.metrics import quality
 from include.training.scratch import scratch_from_environment
-from include.use_case import Gate, UseCase
+from include.use_case import UseCase
 
+Doubles = NDArray[np.float64]
+#: Single rows that are timed, after some that are not.
+TIMED_ROWS = 200
+WARM_UP = 20
 ATTEMPTS = 10
 
 
@@ -47,25 +62,6 @@ class Systems:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Whether to promote, and why (not), in words."""
-
-    promote: bool
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Candidate, champion and base rate on the same test days. Without a comparable champion, ``note`` says why."""
-
-    days: tuple[str, ...]
-    candidate: Quality
-    base_rate: Quality
-    champion: Quality | None
-    note: str
-
-
-@dataclass(frozen=True)
 class Promotion:
     """What came of it. ``sequence`` is the ledger line that names the model, ``None`` if it was refused."""
 
@@ -77,41 +73,41 @@ class Promotion:
     metrics: dict[str, Any]
 
 
-def decide(candidate: Quality, champion: Quality | None, base_rate: Quality, gate: Gate) -> Decision:
-    """Apply the gate. A candidate must beat the base rate, and the champion if there is a comparable one."""
-    refusals = [*_absolute(candidate, base_rate, gate), *(_relative(candidate, champion, gate) if champion else [])]
-    if refusals:
-        return Decision(False, tuple(refusals))
-    rival = f"the champion's {champion.auc:.4f}" if champion else "0.5 of the base rate"
-    return Decision(True, (f"AUC {candidate.auc:.4f} beats {rival}; log-loss {candidate.log_loss:.4f}",))
-
-
-def compare(systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry | None) -> Comparison:
-    """Score candidate and champion on the candidate's test days, from its pinned tables.
+def gather(systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry | None) -> Evidence:
+    """Find out what the gate asks: candidate and champion on the candidate's test days, from its pinned tables.
 
     Raises ``DatasetError`` if there are too few rows, ``FeatureMismatch`` if the candidate itself no longer fits.
     """
     lineage = candidate.lineage
-    days = _test_days(candidate)
+    days = _days(candidate, "test")
     share = float(lineage["train_positive_share"])
+    scorecard = quality_rows(systems.tables)
+    parity, shortfalls, unassessed = judged_data(scorecard, use_case, _days(candidate, "train", "validation", "test"))
     with scratch_from_environment() as scratch:
         rows = read_rows(systems.tables, lineage["tables"], use_case.features, days, scratch)
         check_rows("test", rows, minimum=1)
-        rival, note = _champion_quality(systems, use_case, candidate, head, rows)
-        return Comparison(
+        answers = answers_of(lambda some: candidate.probabilities(some.columns), rows)
+        rival, note = _rival(systems, use_case, candidate, head, rows, answers)
+        return Evidence(
             days=days,
-            candidate=_quality_of(candidate, rows),
+            candidate=quality(rows.labels, answers),
             base_rate=quality(rows.labels, np.full(len(rows), share)),
-            champion=rival,
-            note=note,
+            rival=rival,
+            predict_ms=time_of_one_row(candidate, rows),
+            parity=parity,
+            shortfalls=shortfalls,
+            notes=tuple(filter(None, (note, unassessed))),
         )
 
 
-def promote(systems: Systems, use_case: UseCase, model_id: str, run_id: str, actor: str) -> Promotion:
+def promote(
+    systems: Systems, use_case: UseCase, model_id: str, run_id: str, actor: str, accept_quality: bool = False
+) -> Promotion:
     """Judge a candidate and, if it passes, append it to the ledger and broadcast it.
 
-    Run again it broadcasts again and changes nothing. A refusal is kept and broadcast with its reasons. If somebody
-    else appends first, the candidate is judged again, against the new champion.
+    Run again it broadcasts again and changes nothing. A refusal is kept (``refusals``) and broadcast with its reasons.
+    If somebody else appends first, the candidate is judged again, against the new champion. ``accept_quality``: the
+    actor accepts that the data of a training day is below a threshold; that is said in the ledger.
     """
     candidate = load_bundle(systems.models, use_case.name, model_id, use_case.features)
     for _ in range(ATTEMPTS):
@@ -122,16 +118,19 @@ def promote(systems: Systems, use_case: UseCase, model_id: str, run_id: str, act
             return _again(systems, use_case, head)
         if earlier:
             return _superseded(earlier[-1], head)
-        comparison = compare(systems, use_case, candidate, head)
-        decision = decide(comparison.candidate, comparison.champion, comparison.base_rate, use_case.gate)
+        evidence = gather(systems, use_case, candidate, head)
+        if accept_quality and evidence.shortfalls:
+            accepted = "; ".join(found.words() for found in evidence.shortfalls)
+            evidence = replace(evidence, notes=(*evidence.notes, f"accepted by {actor}: {accepted}"))
+        decision = decide(evidence, use_case.gate, accept_quality)
         if not decision.promote:
-            return _refuse(systems, use_case, candidate, run_id, comparison, decision)
+            return _refuse(systems, use_case, candidate, run_id, actor, evidence, decision, head)
         try:
-            entry = append(systems.models, use_case.name, _entry(candidate, head, run_id, actor, comparison, decision))
+            entry = append(systems.models, use_case.name, _entry(candidate, head, run_id, actor, evidence, decision))
         except LedgerConflict:
             continue
         _announce(systems, use_case, entry)
-        _announce_quality(systems, use_case, candidate, run_id, comparison, head)
+        _announce_quality(systems, use_case, candidate, run_id, evidence)
         return _promotion(entry, decision.reasons)
     raise RuntimeError(f"the ledger of {use_case.name!r} moved on {ATTEMPTS} times while deciding: try again")
 
@@ -141,58 +140,92 @@ def current(systems: Systems, use_case: UseCase) -> Entry | None:
     return champion(systems.models, use_case.name)
 
 
-def _absolute(candidate: Quality, base_rate: Quality, gate: Gate) -> list[str]:
-    rules = [
-        (candidate.rows >= gate.minimum_test_rows, f"{candidate.rows} test rows, fewer than {gate.minimum_test_rows}"),
-        (candidate.auc > 0.5, f"AUC {candidate.auc:.4f} is no better than chance"),
-        (
-            candidate.log_loss < base_rate.log_loss,
-            f"log-loss {candidate.log_loss:.4f} is no better than the base rate's {base_rate.log_loss:.4f}",
-        ),
-        (
-            candidate.calibration_error <= gate.maximum_calibration_error,
-            f"calibration error {candidate.calibration_error:.4f} is above {gate.maximum_calibration_error:.4f}",
-        ),
-    ]
-    return [reason for passed, reason in rules if not passed]
+def quality_rows(tables: Tables) -> list[dict[str, Any]]:
+    """The scorecard as ``load_metrics`` has loaded it; empty while there is no such table."""
+    columns = ["ds", "source", "dimension", "value", "time"]
+    try:
+        found: list[dict[str, Any]] = tables.open(DATA_QUALITY.name).to_pyarrow_table(columns=columns).to_pylist()
+    except TableNotFoundError:
+        return []
+    return found
 
 
-def _relative(candidate: Quality, champion: Quality, gate: Gate) -> list[str]:
-    rules = [
-        (
-            candidate.auc > champion.auc + gate.minimum_auc_gain,
-            f"AUC {candidate.auc:.4f} does not beat the champion's {champion.auc:.4f} by {gate.minimum_auc_gain:.4f}",
-        ),
-        (
-            candidate.log_loss <= champion.log_loss + gate.maximum_log_loss_excess,
-            f"log-loss {candidate.log_loss:.4f} exceeds the champion's {champion.log_loss:.4f} "
-            f"by more than {gate.maximum_log_loss_excess:.4f}",
-        ),
-    ]
-    return [reason for passed, reason in rules if not passed]
+def judged_data(
+    rows: Sequence[Mapping[str, Any]], use_case: UseCase, days: Sequence[str]
+) -> tuple[dict[str, float], tuple[Shortfall, ...], str]:
+    """From rows of ``data_quality``: parity by recent day, what ``days`` lack, and a note on days not assessed."""
+    newest = newest_values(rows)
+    shares = sorted(
+        (ds, value) for (ds, source, dimension), value in newest.items() if (source, dimension) == (PREDICTIONS, PARITY)
+    )
+    wanted = set(days)
+    training = [row for row in rows if str(row["ds"]) in wanted]
+    unassessed = sorted(wanted - {str(row["ds"]) for row in training})
+    note = f"no data quality is loaded of {len(unassessed)} of {len(wanted)} days" if unassessed else ""
+    recent = dict(shares[-use_case.gate.parity_days :])
+    return recent, tuple(shortfalls(training, use_case.quality.thresholds)), note
 
 
-def _champion_quality(
-    systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry | None, rows: Rows
-) -> tuple[Quality | None, str]:
+def time_of_one_row(candidate: Bundle, rows: Rows, repeats: int = TIMED_ROWS) -> float:
+    """95th percentile of the time that the candidate takes for one row, in milliseconds, on this machine, warm."""
+    some = [dict(rows.at(slice(i % len(rows), i % len(rows) + 1)).columns) for i in range(repeats)]
+    for columns in some[:WARM_UP]:
+        candidate.probabilities(columns)
+    seconds = []
+    for columns in some:
+        started = time.perf_counter()
+        candidate.probabilities(columns)
+        seconds.append(time.perf_counter() - started)
+    return float(np.percentile(seconds, 95) * 1000)
+
+
+def _rival(
+    systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry | None, rows: Rows, answers: Doubles
+) -> tuple[Rival | None, str]:
     if head is None:
         return None, "the first champion: judged against the base rate"
     bundle, note = load_champion(systems.models, use_case, head.model_id)
     if bundle is None:
         return None, f"{note}: judged against the base rate"
-    return _quality_of(bundle, rows), overlap(bundle, _test_days(candidate))
+    champions = answers_of(lambda some: bundle.probabilities(some.columns), rows)
+    found = compared(use_case, head.model_id, rows, answers, champions)
+    return found, overlap(bundle, _days(candidate, "test"))
 
 
-def _quality_of(bundle: Bundle, rows: Rows) -> Quality:
-    return quality(rows.labels, answers_of(lambda some: bundle.probabilities(some.columns), rows))
+def compared(use_case: UseCase, champion_id: str, rows: Rows, answers: Doubles, champions: Doubles) -> Rival:
+    """Candidate and champion on the same rows, ``answers`` and ``champions`` float64 ``[n]``: the lead with its
+    interval over the same resamples of days (rows, where the days are too few), and the losses on each slice."""
+    gate, labels = use_case.gate, rows.labels
+    resamples = Resamples.draw(rows.days, seed=0)
+    ours, theirs = quality(labels, answers), quality(labels, champions)
+    lead = {
+        "auc": Difference(
+            ours.auc - theirs.auc,
+            interval(resamples.auc(labels, answers) - resamples.auc(labels, champions), gate.confidence),
+        ),
+        "log_loss": Difference(
+            ours.log_loss - theirs.log_loss,
+            interval(resamples.log_loss(labels, answers) - resamples.log_loss(labels, champions), gate.confidence),
+        ),
+    }
+    slices = [
+        SliceLosses(one.feature, one.value, one.rows, one.log_loss, other.log_loss)
+        for feature in use_case.slices
+        for one, other in zip(
+            slice_quality(rows, Answers(labels, {CANDIDATE: answers}), feature, gate.minimum_slice_rows),
+            slice_quality(rows, Answers(labels, {CANDIDATE: champions}), feature, gate.minimum_slice_rows),
+            strict=True,
+        )
+    ]
+    return Rival(champion_id, theirs, lead, resamples.unit, resamples.units, tuple(slices))
 
 
-def _test_days(candidate: Bundle) -> tuple[str, ...]:
-    return tuple(candidate.lineage["split"]["test"]["days"])
+def _days(bundle: Bundle, *spans: str) -> tuple[str, ...]:
+    return tuple(day for span in spans for day in bundle.lineage["split"][span]["days"])
 
 
 def _entry(
-    candidate: Bundle, head: Entry | None, run_id: str, actor: str, comparison: Comparison, decision: Decision
+    candidate: Bundle, head: Entry | None, run_id: str, actor: str, evidence: Evidence, decision: Decision
 ) -> Entry:
     return Entry(
         sequence=head.sequence + 1 if head else 1,
@@ -201,15 +234,10 @@ def _entry(
         model_id=candidate.model_id,
         parent_id=head.model_id if head else None,
         actor=actor,
-        reason="; ".join((*decision.reasons, *([comparison.note] if comparison.note else []))),
+        reason="; ".join((*decision.reasons, *evidence.notes)),
         run_id=run_id,
-        metrics=_metrics(comparison),
+        metrics=evidence.metrics(),
     )
-
-
-def _metrics(comparison: Comparison) -> dict[str, Any]:
-    roles = {"candidate": comparison.candidate, "base_rate": comparison.base_rate, "champion": comparison.champion}
-    return {role: figures.to_json() for role, figures in roles.items() if figures}
 
 
 def _promotion(entry: Entry, reasons: tuple[str, ...]) -> Promotion:
@@ -228,11 +256,29 @@ def _superseded(earlier: Entry, head: Entry | None) -> Promotion:
 
 
 def _refuse(
-    systems: Systems, use_case: UseCase, candidate: Bundle, run_id: str, comparison: Comparison, decision: Decision
+    systems: Systems,
+    use_case: UseCase,
+    candidate: Bundle,
+    run_id: str,
+    actor: str,
+    evidence: Evidence,
+    decision: Decision,
+    head: Entry | None,
 ) -> Promotion:
-    reasons = (*decision.reasons, *([comparison.note] if comparison.note else []))
-    head = champion(systems.models, use_case.name)
-    now = _now()
+    parent, now = head.model_id if head else None, _now()
+    refusal = Refusal(
+        model_id=candidate.model_id,
+        time=now,
+        run_id=run_id,
+        actor=actor,
+        champion=parent,
+        reasons=decision.reasons,
+        notes=evidence.notes,
+        checks=decision.checks,
+        metrics=evidence.metrics(),
+    )
+    keep(systems.models, use_case.name, refusal)
+    reasons = (*decision.reasons, *evidence.notes)
     metric_id = f"{run_id}:model_rejected:{candidate.model_id}"
     message = {
         "metric_id": metric_id,
@@ -246,36 +292,22 @@ def _refuse(
         "reasons": list(reasons),
     }
     systems.announce(Topics(use_case.name).metrics, [(metric_id, message)])
-    _announce_quality(systems, use_case, candidate, run_id, comparison, head)
-    parent = head.model_id if head else None
-    return Promotion(candidate.model_id, False, None, parent, reasons, _metrics(comparison))
+    _announce_quality(systems, use_case, candidate, run_id, evidence)
+    return Promotion(candidate.model_id, False, None, parent, reasons, evidence.metrics())
 
 
 def _announce(systems: Systems, use_case: UseCase, entry: Entry) -> None:
-    """Broadcast a ledger line on the models topic, where the newest message per use case is the champion."""
-    message = {
-        "event": entry.event,
-        "use_case": use_case.name,
-        "model_id": entry.model_id,
-        "bundle": f"s3://{MODELS_BUCKET}/{Models(use_case.name).bundle_prefix(entry.model_id)}",
-        "sequence": entry.sequence,
-        "metrics": entry.metrics,
-        "run_id": entry.run_id,
-        "time": entry.time,
-    }
-    systems.announce(Topics(use_case.name).models, [(use_case.name, message)])
+    systems.announce(Topics(use_case.name).models, [announcement(use_case.name, entry)])
 
 
-def _announce_quality(
-    systems: Systems, use_case: UseCase, candidate: Bundle, run_id: str, comparison: Comparison, head: Entry | None
-) -> None:
+def _announce_quality(systems: Systems, use_case: UseCase, candidate: Bundle, run_id: str, evidence: Evidence) -> None:
     """The candidate's and the champion's quality on the same days, as the gate saw them."""
-    judged = [("candidate", candidate.model_id, comparison.candidate)]
-    if head and comparison.champion:
-        judged.append(("champion", head.model_id, comparison.champion))
+    judged = [("candidate", candidate.model_id, evidence.candidate)]
+    if evidence.rival:
+        judged.append(("champion", evidence.rival.model_id, evidence.rival.quality))
     now = _now()
     rows = [
-        messages.model_quality(use_case.name, run_id, now, model_id, role, "test", comparison.days, figures)
+        messages.model_quality(use_case.name, run_id, now, model_id, role, "test", evidence.days, figures)
         for role, model_id, figures in judged
     ]
     systems.announce(Topics(use_case.name).metrics, [(row["metric_id"], row) for row in rows])

@@ -35,12 +35,29 @@ LabelFunction = Callable[[Mapping[str, "DataFrame"]], "DataFrame"]
 
 @dataclass(frozen=True)
 class Gate:
-    """The thresholds a candidate must pass to become champion; all are compared on the held-out test days."""
+    """The thresholds a candidate must pass to become champion; all figures are of the held-out test days.
 
+    - ``minimum_auc_gain``: the lower end of the paired bootstrap interval (level ``confidence``) of the lead over the
+      champion must be above it;
+    - ``maximum_slice_log_loss_excess`` (nats): on no value of the use case's ``slices`` with at least
+      ``minimum_slice_rows`` rows may the candidate be worse than the champion by more;
+    - ``minimum_parity``: least share of served feature rows that batch computes alike, on each of the last
+      ``parity_days`` days that have been compared;
+    - ``maximum_predict_ms``: 95th percentile of the time that one row takes, milliseconds.
+
+    The data of the training days must pass ``Quality.thresholds`` besides.
+    """
+
+    minimum_test_rows: int = 200
     minimum_auc_gain: float = 0.0
+    confidence: float = 0.95
     maximum_log_loss_excess: float = 0.0
     maximum_calibration_error: float = 0.10
-    minimum_test_rows: int = 200
+    maximum_slice_log_loss_excess: float = 0.05
+    minimum_slice_rows: int = 200
+    minimum_parity: float = 0.999
+    parity_days: int = 7
+    maximum_predict_ms: float = 25.0
 
 
 @dataclass(frozen=True)

@@ -1,52 +1,39 @@
-"""The gate's rules; a promotion appends once, however often it runs; a refusal is told with its reasons."""
+"""A promotion appends once, however often it runs; a refusal is told with its reasons, and keeps them."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pyarrow as pa
 import pytest
 import torch
+from deltalake import write_deltalake
 
 from include.broadcast import Message
 from include.bundle.bundle import Contents, Predictor, write_bundle
 from include.bundle.store import DirectoryStore
 from include.ledger import read_ledger
-from include.promotion import Systems, decide, promote
+from include.promotion import Systems, promote
+from include.refusals import read_refusals
 from include.training.dataset import pin_versions, split_days
 from include.training.encoding import Encoders
 from include.training.loop import LoopConfig, Tensors, build, parts_of
-from include.training.metrics import Quality
 from include.training.network import NetworkConfig
-from include.use_case import Gate, UseCase
+from include.use_case import Gate, Quality, UseCase
 from tests.training.synthetic import FEATURES, days, rows, spans, write_tables
 
-GOOD = Quality(rows=1000, auc=0.75, log_loss=0.50, brier=0.15, calibration_error=0.02)
-BASE = Quality(rows=1000, auc=0.50, log_loss=0.60, brier=0.20, calibration_error=0.01)
-SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, gate=Gate(maximum_calibration_error=0.5)))
-
-
-@pytest.mark.parametrize(
-    ("candidate", "champion", "reason"),
-    [
-        (replace(GOOD, rows=10), None, "10 test rows"),
-        (replace(GOOD, auc=0.49), None, "no better than chance"),
-        (replace(GOOD, log_loss=0.61), None, "no better than the base rate"),
-        (replace(GOOD, calibration_error=0.2), None, "calibration error"),
-        (GOOD, GOOD, "does not beat the champion"),
-        (replace(GOOD, log_loss=0.55), replace(GOOD, auc=0.7), "log-loss 0.5500 exceeds"),
-    ],
+SHOPS = cast(
+    UseCase,
+    SimpleNamespace(
+        name="shops",
+        features=FEATURES,
+        slices=("colour",),
+        gate=Gate(maximum_calibration_error=0.5, maximum_predict_ms=1000),
+        quality=Quality(thresholds={"validity": 0.9}),
+    ),
 )
-def test_the_gate_refuses_with_a_reason(candidate: Quality, champion: Quality | None, reason: str) -> None:
-    decision = decide(candidate, champion, BASE, Gate())
-    assert not decision.promote
-    assert any(reason in text for text in decision.reasons)
-
-
-def test_the_gate_lets_a_better_one_pass() -> None:
-    assert decide(GOOD, None, BASE, Gate()).promote
-    assert decide(GOOD, replace(GOOD, auc=0.74), BASE, Gate()).promote
 
 
 class World:
@@ -55,7 +42,8 @@ class World:
     def __init__(self, root: Path) -> None:
         self.data = rows(day_count=6, per_day=300)
         self.sent: list[tuple[str, Message]] = []
-        tables = write_tables(root / "lake", self.data, closed=days(6))
+        self.lake = root / "lake"
+        tables = write_tables(self.lake, self.data, closed=days(6))
         self.systems = Systems(DirectoryStore(root / "models"), tables, self.announce)
         self.split = split_days(days(6), validation_days=1, test_days=2)
         self.versions = pin_versions(tables)
@@ -112,6 +100,14 @@ def test_a_worse_model_is_refused_and_told(world: World) -> None:
     assert {topic for topic, _ in world.sent} == {"shops.metrics"}
     kinds = [(value["kind"], value.get("role")) for _, (_, value) in world.sent]
     assert kinds == [("model_rejected", None), ("model_quality", "candidate"), ("model_quality", "champion")]
+    (kept,) = read_refusals(world.systems.models, "shops")
+    assert (kept.model_id, kept.run_id, kept.actor, kept.champion) == (worse, "run-2", "test", better)
+    assert kept.reasons == refused.reasons[: len(kept.reasons)]
+    assert [check.words for check in kept.checks if not check.passed] == list(kept.reasons)
+    assert kept.metrics["champion"]["auc"] > kept.metrics["candidate"]["auc"]
+    promote(world.systems, SHOPS, worse, "run-2", "test")
+    assert len(read_refusals(world.systems.models, "shops", worse)) == 1
+    assert read_refusals(world.systems.models, "shops", better) == []
 
 
 def test_an_old_run_repeated_does_not_bring_its_model_back(world: World) -> None:
@@ -122,3 +118,20 @@ def test_an_old_run_repeated_does_not_bring_its_model_back(world: World) -> None
     assert not again.promoted
     assert "promoted the model before" in again.reasons[0]
     assert len(read_ledger(world.systems.models, "shops")) == 2
+
+
+def test_a_candidate_of_poor_days_is_refused_until_somebody_accepts_them(world: World) -> None:
+    model = world.model(epochs=6)
+    when = datetime(2020, 2, 1, tzinfo=UTC)
+    poor = {"ds": "2020-01-02", "source": "sales", "dimension": "validity", "value": 0.5, "time": when}
+    write_deltalake(str(world.lake / "data_quality"), pa.Table.from_pylist([poor]))
+    refused = promote(world.systems, SHOPS, model, "run-1", "test")
+    assert refused.reasons == (
+        "trained on a day of poor data: sales 2020-01-02: validity is 0.5000, below the threshold 0.9",
+        "the first champion: judged against the base rate",
+        "no data quality is loaded of 5 of 6 days",
+    )
+    assert promote(world.systems, SHOPS, model, "run-2", "ann", accept_quality=True).promoted
+    (entry,) = read_ledger(world.systems.models, "shops")
+    assert "accepted by ann: sales 2020-01-02: validity is 0.5000, below the threshold 0.9" in entry.reason
+    assert entry.metrics["predict_ms"] > 0

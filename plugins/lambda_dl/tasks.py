@@ -16,15 +16,13 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from lambda_dl.actor import actor_of
 from lambda_dl.assets import CANDIDATE, FEATURES, RAW, WAREHOUSE
 from lambda_dl.connections import HIVE, KAFKA, MYSQL, S3, connected
 from lambda_dl.deployment import DEPLOYMENT, USE_CASE
 from lambda_dl.span import Span, SpanError, span_of, span_of_run
 
 log = logging.getLogger(__name__)
-
-#: Who appends to the ledger, when an Airflow run does.
-ACTOR = "airflow"
 
 
 class EarlierDaysOpen(AirflowException):
@@ -189,7 +187,7 @@ def choose_candidate(*, params: dict[str, Any], triggering_asset_events: Any) ->
 
 
 @task
-def promote(model_id: str, *, run_id: str) -> dict[str, Any]:
+def promote(model_id: str, *, params: dict[str, Any], run_id: str, dag_run: Any) -> dict[str, Any]:
     """Compare, and if the gate lets the candidate pass, write the ledger's next line and broadcast it."""
     from include import promotion
     from include.bundle.store import ObjectMissing
@@ -198,7 +196,14 @@ def promote(model_id: str, *, run_id: str) -> dict[str, Any]:
     with connected(S3, KAFKA):
         systems = promotion.Systems.from_environment(USE_CASE)
         try:
-            outcome = promotion.promote(systems, load_use_case(USE_CASE), model_id, run_id, ACTOR)
+            outcome = promotion.promote(
+                systems,
+                load_use_case(USE_CASE),
+                model_id,
+                run_id,
+                actor_of(dag_run),
+                accept_quality=bool(params.get("accept_quality")),
+            )
         except ObjectMissing as error:
             raise AirflowFailException(f"there is no bundle {model_id}: {error}") from error
     log.info("%s %s", model_id, f"is ledger line {outcome.sequence}" if outcome.promoted else "was refused")

@@ -72,10 +72,10 @@ class DayAnnouncedSensor(KafkaSensor):
 
 
 class ModelLoadedSensor(KafkaSensor):
-    """Waits until the speed service confirms that it serves the model that the task ``promoter`` has broadcast.
+    """Waits until the speed service confirms that it serves the ledger line that the task ``promoter`` has broadcast.
 
-    The promoting task returns ``{"promoted", "model_id", "sequence", "reasons"}``; a refused candidate has nothing to
-    wait for, so the task is skipped.
+    That task returns ``{"model_id", "sequence", "reasons", ...}``. Without a line to wait for (``sequence`` is None: a
+    refused candidate) this task is skipped.
     """
 
     def __init__(self, *, use_case: str, promoter: str, **kwargs: Any) -> None:
@@ -84,10 +84,10 @@ class ModelLoadedSensor(KafkaSensor):
 
     def expectations(self, context: Any) -> list[Mapping[str, Any]]:
         """The receipt for this line of the ledger."""
-        promotion = context["ti"].xcom_pull(task_ids=self.promoter)
-        if not promotion["promoted"]:
-            raise AirflowSkipException("not promoted: " + "; ".join(promotion["reasons"]))
-        return [{"kind": "model_loaded", "model_id": promotion["model_id"], "sequence": promotion["sequence"]}]
+        outcome = context["ti"].xcom_pull(task_ids=self.promoter)
+        if outcome["sequence"] is None:
+            raise AirflowSkipException("no line of the ledger to wait for: " + "; ".join(outcome["reasons"]))
+        return [{"kind": "model_loaded", "model_id": outcome["model_id"], "sequence": outcome["sequence"]}]
 
     def since_ms(self, context: Any) -> int:
         """The topic's beginning: a receipt names its ledger line, so it cannot be an older promotion's."""
