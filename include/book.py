@@ -112,15 +112,41 @@ def count_landed(use_case: UseCase, days: Sequence[date]) -> Counter[tuple[str, 
 
 
 def _count_tables(use_case: UseCase, ds: list[str]) -> Mapping[str, Counter[tuple[str, str]]]:
-    """Rows of the raw and quarantine tables by (ds, source)."""
-    wanted = [(kind, contract.name) for kind in ("raw", "quarantine") for contract in use_case.sources]
+    """Rows of the raw tables, and rows still in quarantine, by (ds, source)."""
+    names = [contract.name for contract in use_case.sources]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        found = list(pool.map(lambda w: lake.count_by(use_case.name, f"{w[0]}_{w[1]}", ["ds"], ds), wanted))
+        raw = list(pool.map(lambda name: lake.count_by(use_case.name, f"raw_{name}", ["ds"], ds), names))
+        quarantine = list(pool.map(lambda name: _still_quarantined(use_case, name, ds), names))
     counted: dict[str, Counter[tuple[str, str]]] = {"raw": Counter(), "quarantine": Counter()}
-    for (kind, source), rows in zip(wanted, found, strict=True):
+    for source, rows, places in zip(names, raw, quarantine, strict=True):
         for (day,), count in rows.items():
-            counted[kind][(day, source)] = count
+            counted["raw"][(day, source)] = count
+        for (_, _, day), count in places.items():
+            counted["quarantine"][(day, source)] += count
     return counted
+
+
+Places = Mapping[tuple[str, int, str], int]
+
+
+def _places(use_case: UseCase, table: str, ds: Sequence[str]) -> Places:
+    """Rows of a table by landing file, line and day."""
+    found = lake.count_by(use_case.name, table, ["landing_key", "landing_line", "ds"], ds)
+    return {(str(key), int(line), str(day)): count for (key, line, day), count in found.items()}
+
+
+def _still_quarantined(use_case: UseCase, source: str, ds: Sequence[str]) -> Places:
+    """The rows of a quarantine table that have not been released."""
+    quarantined = _places(use_case, f"quarantine_{source}", ds)
+    if not quarantined:
+        return {}
+    days = sorted({day for _, _, day in quarantined})
+    return unreleased(quarantined, _places(use_case, f"raw_{source}", days))
+
+
+def unreleased(quarantined: Places, raw: Places) -> Places:
+    """Of the quarantined rows those whose file and line are not in raw: a released row stays in quarantine too."""
+    return {place: count for place, count in quarantined.items() if place not in raw}
 
 
 def _explained(use_case: UseCase, entry: Entry) -> Entry:
@@ -129,9 +155,11 @@ def _explained(use_case: UseCase, entry: Entry) -> Entry:
         return entry
     landed = _landed_lines(use_case, entry)
     tables: Counter[tuple[str, int]] = Counter()
-    for kind in ("raw", "quarantine"):
-        found = lake.count_by(use_case.name, f"{kind}_{entry.source}", ["landing_key", "landing_line"], [entry.ds])
-        tables.update({(str(key), int(line)): count for (key, line), count in found.items()})
+    for places in (
+        _places(use_case, f"raw_{entry.source}", [entry.ds]),
+        _still_quarantined(use_case, entry.source, [entry.ds]),
+    ):
+        tables.update({(key, line): count for (key, line, _), count in places.items()})
     return Entry(**{**vars(entry), "detail": difference(landed, tables, entry.duplicate)})
 
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime
 
-from include.book import Entry, closed_in, days_needed, difference, label_days
+from include.book import Entry, closed_in, days_needed, difference, label_days, unreleased
 from include.tables import BOOK
 from include.use_case import load_use_case
 
@@ -58,3 +58,11 @@ def test_days_needed_start_with_the_history() -> None:
 def test_labels_close_one_horizon_later() -> None:
     assert label_days(USE_CASE, [date(2013, 1, 5)]) == [date(2013, 1, 4)]
     assert label_days(USE_CASE, [USE_CASE.history_start]) == []
+
+
+def test_a_released_row_is_in_quarantine_too_and_counts_once() -> None:
+    quarantined = {("f", 1, "2013-01-01"): 1, ("f", 2, "2013-01-01"): 1}
+    assert unreleased(quarantined, {("f", 2, "2013-01-01"): 1, ("f", 3, "2013-01-01"): 1}) == {
+        ("f", 1, "2013-01-01"): 1
+    }
+    assert unreleased(quarantined, {}) == quarantined

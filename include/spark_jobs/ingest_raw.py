@@ -34,6 +34,9 @@ log = logging.getLogger("ingest_raw")
 
 LANDING_URL = f"s3a://{LANDING_BUCKET}/"
 BATCH_ROWS = 20_000
+#: How ingest's own reasons begin.
+UNKNOWN_FIELDS = "row: has unknown fields "
+WRONG_DAY = "row: available on "
 #: What became of a row. ``known``: an earlier try of this ingest has committed it already.
 STATUSES = ("new", "known", "quarantined", "duplicate")
 
@@ -126,7 +129,7 @@ def _parse_object(key: str, content: bytes, names: Sequence[str]) -> Iterator[pa
     known = frozenset(names)
     for row in read_rows(key, io.BytesIO(content)):
         unknown = sorted(name for name in row.values if name not in known and not name.startswith("+"))
-        problem = row.problem or (f"row: has unknown fields {', '.join(unknown)}" if unknown else None)
+        problem = row.problem or (f"{UNKNOWN_FIELDS}{', '.join(unknown)}" if unknown else None)
         record = json.dumps(dict(row.values), ensure_ascii=False)
         named = {name: row.values.get(name) for name in names}
         rows.append(named | {"record": record, "problem": problem, "landing_key": key, "landing_line": row.line})
@@ -147,7 +150,7 @@ def with_landing_reasons(rows: DataFrame) -> DataFrame:
     available = F.date_format("available_at", "yyyy-MM-dd")
     wrong_day = F.when(
         F.col("available_at").isNotNull() & (available != F.col("ds")),
-        F.concat(F.lit("row: available on "), available, F.lit(", landed in "), F.col("ds")),
+        F.concat(F.lit(WRONG_DAY), available, F.lit(", landed in "), F.col("ds")),
     )
     additional = F.array_compact(F.array(F.col("problem"), wrong_day))
     return rows.withColumn("reasons", F.concat(F.coalesce("reasons", F.array().cast("array<string>")), additional))

@@ -172,10 +172,15 @@ def _give_keys(spark: SparkSession, s3: S3Settings) -> None:
 
 def job_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
     """The arguments of a job over days: ``use_case``, ``first`` and ``last`` (dates, both included), ``run_id``."""
+    return span_parser(description).parse_args(argv)
+
+
+def span_parser(description: str | None) -> argparse.ArgumentParser:
+    """``job_arguments`` for a job that adds arguments of its own."""
     parser = _run_parser(description)
     parser.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
     parser.add_argument("--to", dest="last", type=date.fromisoformat, required=True)
-    return parser.parse_args(argv)
+    return parser
 
 
 def run_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:

@@ -27,6 +27,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "preprocess_features": {"partition_key": "2013-01-05"},
     "ingest_window": {"params": {"from": "2013-01-01", "to": "2013-01-28"}},
     "train_model": {"params": {"trials": 4, "seed": 7}},
+    "release_quarantine": {"params": {"source": "weather", "from": "2013-01-02", "to": "2013-01-03"}},
 }
 CONNECTIONS = {
     "SPARK": {"conn_type": "spark", "host": "local[2]", "extra": {"deploy-mode": "client"}},
@@ -116,6 +117,7 @@ def test_one_driver_writes_each_big_table(dags: dict[str, Any]) -> None:
                 pools.setdefault(task.job, set()).add(task.pool)
     assert pools == {
         "ingest_raw": {"write_raw"},
+        "release_quarantine": {"write_raw"},
         "preprocess_features": {"write_features"},
         "score_predictions": {"write_predictions"},
         "refresh_serving": {"write_serving"},

@@ -34,8 +34,9 @@ JOB_CONNECTIONS = (S3, KAFKA, MYSQL, METASTORE)
 class SparkJobOperator(SparkSubmitOperator):
     """Run ``include/spark_jobs/<job>.py --use-case U [--from D --to D] --run-id R``.
 
-    ``first`` and ``last`` are templates; a job that chooses its days itself gets neither. Pushes the time at which it
-    began to XCom (milliseconds since the epoch): a sensor need not look at messages from before.
+    ``first`` and ``last`` are templates; a job that chooses its days itself gets neither. ``arguments`` are the job's
+    own, by name, templates too. Pushes the time at which it began to XCom (milliseconds since the epoch): a sensor need
+    not look at messages from before.
     """
 
     def __init__(
@@ -44,13 +45,16 @@ class SparkJobOperator(SparkSubmitOperator):
         job: str,
         first: str | None = None,
         last: str | None = None,
+        arguments: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         span = ["--from", first, "--to", last] if first and last else []
+        # One word each: a value that is empty or begins with a dash stays a value.
+        own = [f"--{name}={value}" for name, value in (arguments or {}).items()]
         super().__init__(
             application=str(REPOSITORY / "include" / "spark_jobs" / f"{job}.py"),
-            application_args=["--use-case", USE_CASE, *span, "--run-id", "{{ run_id }}"],
+            application_args=["--use-case", USE_CASE, *span, *own, "--run-id", "{{ run_id }}"],
             conn_id=SPARK,
             name=f"{USE_CASE}_{job}",
             **kwargs,

@@ -1,0 +1,76 @@
+"""Which days depend on facts of a source, and so are derived again when those change: tiles, features, labels.
+
+Pure, but for the days that are closed. It asks the declared windows, not the tables, so that no day is forgotten; a day
+that turns out to be the same is written again with the same rows.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from include import book
+from include.tiles.spec import days_of_history
+from include.use_case import UseCase
+
+ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Impact:
+    """The days that depend on facts which became available on some day; spans of days, both ends included."""
+
+    features: tuple[date, date]
+    labels: tuple[date, date]
+    #: What to preprocess so that all of the above (and the tiles) are written again.
+    derive: tuple[date, date]
+
+
+def history_of(use_case: UseCase, source: str) -> int:
+    """How many whole days back the windows over a source's tiles reach; 0 if there are none."""
+    return days_of_history(tuple(w for w in use_case.features.windows if w.tile.source == source))
+
+
+def impact_of(use_case: UseCase, source: str, day: date) -> Impact:
+    """What depends on the facts of a source that became available on a day.
+
+    A fact counts in tiles from its own day to as many days later as its source announces ahead; windows reach back to
+    it from as many days again as they are long. Labels see it from the days whose horizon it lies in.
+    """
+    ahead = timedelta(days=use_case.source(source).announced_days)
+    horizon = timedelta(days=use_case.label_horizon_days)
+    history = timedelta(days=history_of(use_case, source))
+    last = day + ahead
+    return Impact(
+        features=(day, last + history),
+        labels=(day - horizon, last),
+        # Labels of a day are written when the day that ends their horizon is preprocessed.
+        derive=(day, last + max(history, horizon)),
+    )
+
+
+def days_to_derive(use_case: UseCase, source: str, days: Iterable[date], derived: Iterable[str]) -> list[date]:
+    """Of the days that depend on a source's facts of some days those in ``derived``: the others come in their turn."""
+    there = set(derived)
+    wanted = {day for each in days for day in span(*impact_of(use_case, source, each).derive)}
+    return sorted(day for day in wanted if day.isoformat() in there)
+
+
+def span(first: date, last: date) -> list[date]:
+    """Every day from first to last, both included."""
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Days as spans without gaps, (first, last), in order."""
+    found: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if found and day - found[-1][1] == ONE_DAY:
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return found
+
+
+def ranges_to_derive(use_case: UseCase, source: str, days: Iterable[date]) -> list[tuple[date, date]]:
+    """The spans to preprocess again after a source's facts of some days have changed."""
+    return ranges(days_to_derive(use_case, source, days, book.closed_days(use_case, book.PREPROCESS)))

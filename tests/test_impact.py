@@ -1,0 +1,46 @@
+"""Which days depend on a source's facts: no further than windows, announcements and horizons reach, and no nearer."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from include.impact import days_to_derive, history_of, impact_of, ranges, span
+from include.tiles.spec import days_of_history
+from include.use_case import load_use_case
+
+USE_CASE = load_use_case("flight_delay")
+DAY = date(2013, 3, 10)
+SOURCES = [contract.name for contract in USE_CASE.sources]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_depends_on_a_day_reaches_as_far_as_windows_and_horizon(source: str) -> None:
+    found = impact_of(USE_CASE, source, DAY)
+    ahead = USE_CASE.source(source).announced_days
+    windows = [w for w in USE_CASE.features.windows if w.tile.source == source]
+    assert found.features == (DAY, DAY + timedelta(days=ahead + days_of_history(tuple(windows))))
+    assert found.labels == (DAY - timedelta(days=USE_CASE.label_horizon_days), DAY + timedelta(days=ahead))
+    first, last = found.derive
+    assert (first, last >= found.features[1]) == (DAY, True)
+    # The labels of a day are written when the day of its horizon is.
+    closing = {day - timedelta(days=USE_CASE.label_horizon_days) for day in span(first, last)}
+    assert set(span(*found.labels)) <= closing
+
+
+def test_some_sources_reach_further_than_others() -> None:
+    reach = {source: history_of(USE_CASE, source) for source in SOURCES}
+    assert max(reach.values()) == USE_CASE.history_days
+    assert min(reach.values()) < USE_CASE.history_days, "else a day of any source would derive everything again"
+
+
+def test_only_days_that_were_derived_before_are_derived_again() -> None:
+    derived = [(DAY + timedelta(days=n)).isoformat() for n in (-1, 0, 1)]
+    assert days_to_derive(USE_CASE, SOURCES[0], [DAY], derived) == [DAY, DAY + timedelta(days=1)]
+    assert days_to_derive(USE_CASE, SOURCES[0], [], derived) == []
+
+
+def test_days_far_apart_are_derived_apart() -> None:
+    days = [date(2013, 1, n) for n in (5, 1, 2, 9, 3, 5)]
+    spans = [(1, 3), (5, 5), (9, 9)]
+    assert ranges(days) == [(date(2013, 1, a), date(2013, 1, b)) for a, b in spans]
+    assert ranges([]) == []
