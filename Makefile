@@ -9,7 +9,8 @@ STACK := $(PY) -m local_stack
 TEST_PORT_BASE ?= 22200
 BENCH_PORT_BASE ?= 22400
 LIVE_PORT_BASE ?= 21600
-TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE)
+# The tests refresh MySQL and look at ages when they need it: every few minutes it would slow them, or swap tables under them.
+TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON=
 UNITS := not integration and not e2e and not dashboard
 # Schemathesis gives all tests of this file one name, and pytest-xdist runs one test of a name: it runs alone.
 ONE_NAME := tests/speed_service/test_api_description.py

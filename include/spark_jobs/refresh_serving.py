@@ -80,7 +80,7 @@ class NothingToServe(ValueError):
 
 
 class RefreshRunning(RuntimeError):
-    """Another refresh of the same use case holds the lock."""
+    """Another refresh of the same MySQL database holds the lock."""
 
 
 @dataclass(frozen=True)
@@ -295,8 +295,8 @@ def statement(name: str) -> str:
 
 
 @contextmanager
-def refresh_lock(settings: MysqlSettings, use_case: str) -> Iterator[Any]:
-    """A MySQL connection that holds this use case's refresh lock; raises ``RefreshRunning`` after a minute."""
+def refresh_lock(settings: MysqlSettings) -> Iterator[Any]:
+    """A MySQL connection that holds the lock of its database's refreshes; raises ``RefreshRunning`` after a minute."""
     connection = pymysql.connect(
         host=settings.host,
         port=settings.port,
@@ -306,11 +306,13 @@ def refresh_lock(settings: MysqlSettings, use_case: str) -> Iterator[Any]:
         charset="utf8mb4",
         autocommit=True,
     )
-    name = f"{use_case}.refresh_serving"
+    name = f"{settings.database}.refresh_serving"
     with connection, connection.cursor() as cursor:
         cursor.execute(statement("lock"), {"name": name, "seconds": LOCK_SECONDS})
         if cursor.fetchone() != (1,):
-            raise RefreshRunning(f"another refresh of {use_case} is running: MySQL lock {name!r} is held")
+            raise RefreshRunning(
+                f"another refresh of database {settings.database} is running: MySQL lock {name!r} is held"
+            )
         try:
             yield cursor
         finally:
@@ -365,7 +367,7 @@ def refresh(
     closed = book.closed_days(use_case, book.INGEST)
     span = recent_span(closed, use_case.serving.recent_days, datetime.now(UTC), run_id)
     create_tables(spark, use_case)  # one may be declared since the last ingest
-    with refresh_lock(settings, use_case.name) as cursor:
+    with refresh_lock(settings) as cursor:
         positions = read_positions(cursor, span)
         found = all_frames(spark, use_case, span, kafka or KafkaSettings.from_environment(), positions)
         frames = found.tables

@@ -26,6 +26,7 @@ from include.settings import S3Settings
 from include.use_case import load_use_case
 from local_stack.airflow_api import AirflowApi, now
 from local_stack.analyst import query_hive, query_mysql
+from tests.e2e.conftest import FOR_ANALYSTS
 from tests.landing_truth import departures_landed, facts_landed
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
@@ -51,6 +52,8 @@ def run(airflow: AirflowApi, dag_id: str, conf: Mapping[str, Any] | None = None,
     airflow.unpause(dag_id)
     run_id = airflow.trigger(dag_id, conf, key)
     airflow.follow(dag_id, run_id, 900)
+    if dag_id in FOR_ANALYSTS:
+        airflow.pause(dag_id)
     return run_id
 
 
@@ -78,7 +81,7 @@ def test_a_window_of_days_lands_and_is_ingested(airflow: AirflowApi, environment
 
 def test_a_nightly_day_follows_through_its_assets(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
     started = now()
-    for dag_id in ("preprocess_features", "load_metrics", "refresh_serving"):
+    for dag_id in ("preprocess_features", "load_metrics"):
         airflow.wait_for_dag(dag_id)
         airflow.unpause(dag_id)
     run(airflow, "ingest_raw", key=NIGHTLY.isoformat())
@@ -158,7 +161,9 @@ def test_landing_files_hive_and_mysql_tell_the_same_numbers(environment: Mapping
     )
     by_day = "select ds, count(*), sum(if(departure_delay > 15, 1, 0)) from raw_departures group by ds"
     every_day = departures_landed(USE_CASE, [day.isoformat() for day in closed])
-    assert {ds: (n, late) for ds, n, late in query_hive(environment, by_day)} == every_day
+    assert {ds: (n, late) for ds, n, late in query_hive(environment, by_day)} == {
+        ds: counts for ds, counts in every_day.items() if counts[0]
+    }
 
 
 def test_what_the_champion_pins_is_there_after_maintenance(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
