@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dashboards demo up down status replay live test test-unit test-dashboard check bench-batch bench-speed bench-training lock
+.PHONY: help install install-dashboards demo up down status replay live test test-unit test-dashboard screenshots check bench-batch bench-serving bench-speed bench-training drills lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
@@ -9,7 +9,8 @@ STACK := $(PY) -m local_stack
 TEST_PORT_BASE ?= 22200
 BENCH_PORT_BASE ?= 22400
 LIVE_PORT_BASE ?= 21600
-TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE)
+# The tests refresh MySQL and look at ages when they need it: every few minutes it would slow them, or swap tables under them.
+TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON=
 UNITS := not integration and not e2e and not dashboard
 # Schemathesis gives all tests of this file one name, and pytest-xdist runs one test of a name: it runs alone.
 ONE_NAME := tests/speed_service/test_api_description.py
@@ -62,6 +63,12 @@ test-dashboard: install-dashboards ## Superset in a real headless Chromium, on a
 	  touch .local/dashboard/filled; } && \
 	$(STACK) up superset superset-worker && source .local/dashboard/conf/process.env && $(PY) -m pytest -m dashboard tests/dashboard
 
+screenshots: ## put what the last `make test-dashboard` has seen of four pages into docs/images
+	@cd .local/dashboard/screenshots && cp operations-now-flights.png $(CURDIR)/docs/images/operations-now.png && \
+	cp model-history-quality.png $(CURDIR)/docs/images/model-history.png && \
+	cp data-quality-data-quality.png $(CURDIR)/docs/images/data-quality.png && \
+	cp archive-beyond-chance.png $(CURDIR)/docs/images/archive.png
+
 check: install ## lint, format and types, without changing anything
 	@.local/venv/bin/ruff check .
 	@.local/venv/bin/ruff format --check .
@@ -71,12 +78,20 @@ bench-batch: install ## rows per second of each batch stage, beside DuckDB on th
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
 	trap '$(STACK) down' EXIT; $(STACK) up --all --without superset superset-worker && source .local/bench/conf/process.env && $(PY) -m tests.bench.batch
 
+bench-serving: install ## MySQL under 16 analysts at rest and during refreshes of 30 days, Hive over a year beside DuckDB
+	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
+	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore hiveserver2 && source .local/bench/conf/process.env && $(PY) -m tests.bench.serving $(ARGS)
+
 bench-speed: install ## the predictor beside five other ways to serve the same weights; model swaps; Kafka to Kafka
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
 	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka && source .local/bench/conf/process.env && $(PY) -m tests.bench.speed $(ARGS)
 
 bench-training: install ## the network beside a tuned LightGBM and pytabkit on a year of flights; searches; ten nights: ARGS="--only quality"
 	@RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 $(PY) -m tests.bench.training $(ARGS)
+
+drills: install ## servers and jobs killed at random moments while analysts read, on a stack of its own: ARGS="--reads 100000 --seed 7"
+	@export LAMBDA_DL_STATE=.local/drill LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/drill; \
+	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore hiveserver2 && source .local/drill/conf/process.env && $(PY) -m tests.drills.serving $(ARGS)
 
 lock: install ## resolve requirements.in and the jars again, and pin what comes out
 	@.local/boot/bin/uv pip compile requirements.in --override override.txt --universal --python-version 3.11 \

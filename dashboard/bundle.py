@@ -33,6 +33,7 @@ KEPT_SECONDS: Mapping[Store, int] = {"MySQL": -1, "Hive": 3600}
 #: Column headings that do not follow from a column's name.
 HEADINGS = {
     **{"ds": "Day (UTC)", "from_ds": "First day", "to_ds": "Last day"},
+    **{"from_time": "From (UTC)", "to_time": "To (UTC)", "complete_through": "Complete through (UTC)"},
     **{"time": "Time (UTC)", "night": "Trained (UTC)", "who": "Model or rival"},
 }
 ANY_TIME = "No filter"
@@ -154,7 +155,8 @@ def _table(chart: Chart, metrics: list[dict[str, Any]]) -> dict[str, Any]:
     shared = {"table_timestamp_format": "%Y-%m-%d %H:%M", "show_cell_bars": False, "include_search": False}
     if chart.columns:
         return {**shared, "query_mode": "raw", "all_columns": list(chart.columns), "order_by_cols": []}
-    return {**shared, "query_mode": "aggregate", "groupby": list(chart.by), "metrics": metrics}
+    sorting = {"timeseries_limit_metric": metric(chart.lowest_first), "order_desc": False} if chart.lowest_first else {}
+    return {**shared, "query_mode": "aggregate", "groupby": list(chart.by), "metrics": metrics, **sorting}
 
 
 def _series(chart: Chart, metrics: list[dict[str, Any]]) -> dict[str, Any]:

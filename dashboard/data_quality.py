@@ -1,4 +1,4 @@
-"""Data quality: what landed and what became of it, shares per source and day, parity of both layers. No domain."""
+"""Data quality: what landed and what became of it, the scorecard with its thresholds, parity. Knows no domain."""
 
 from __future__ import annotations
 
@@ -31,24 +31,51 @@ FROM book
     "day",
 )
 
-SHARES = Dataset(
-    "Quality of the data",
+_NEWEST = """
+SELECT ds, source, dimension, value, threshold FROM (
+    SELECT q.*, ROW_NUMBER() OVER (PARTITION BY q.ds, q.source, q.dimension ORDER BY q.time DESC) AS newest_first
+    FROM data_quality q) measured
+  WHERE newest_first = 1
+"""
+
+SCORECARD = Dataset(
+    "Scorecard",
     "MySQL",
-    """
-SELECT CAST(ds AS DATETIME) AS day, ds, source, dimension, value FROM (
-  SELECT q.*, ROW_NUMBER() OVER (PARTITION BY q.ds, q.source, q.dimension ORDER BY q.time DESC) AS newest_first
-  FROM data_quality q) newest
-WHERE newest_first = 1
+    f"""
+SELECT CAST(ds AS DATETIME) AS day, ds, source, dimension, CONCAT(dimension, ': ', source) AS measure, value, threshold,
+  CASE WHEN value < threshold THEN 1 ELSE 0 END AS falls_short
+FROM ({_NEWEST}) newest
 """,
     (
         Column("day", "time"),
         Column("ds", "text"),
         Column("source", "text"),
-        Column("dimension", "text", "validity, uniqueness, parity, ..."),
+        Column("dimension", "text", "accuracy, completeness, consistency, ...; of predictions: parity"),
+        Column("measure", "text", "Dimension and source"),
         Column("value", description="Share from 0 to 1"),
+        Column("threshold", description="The least share to train on; empty: none is set"),
+        Column("falls_short", description="1 if the share lies below its threshold"),
     ),
-    "Shares per source and day; of one measured again, the newest counts",
+    "Shares per source, day and dimension, with the thresholds below which no model is trained",
     "day",
+)
+SHORTFALLS = Dataset(
+    "Shortfalls",
+    "MySQL",
+    f"""
+SELECT ds, source, dimension, value, threshold FROM ({_NEWEST}) newest WHERE value < threshold
+UNION ALL
+SELECT MAX(ds), '(every source)', '(nothing falls short)', MIN(value), NULL FROM ({_NEWEST}) newest
+HAVING SUM(CASE WHEN value < threshold THEN 1 ELSE 0 END) = 0
+""",
+    (
+        Column("ds", "text"),
+        Column("source", "text"),
+        Column("dimension", "text"),
+        Column("value", description="Share from 0 to 1"),
+        Column("threshold"),
+    ),
+    "What lies below its threshold; one line that says so if nothing does",
 )
 
 LANDED, INGESTED = Metric("SUM(landed)", "Landed"), Metric("SUM(ingested)", "Ingested")
@@ -124,48 +151,78 @@ STAGES = Chart(
     ("stage", "source"),
     options={"column_config": COUNTS},
 )
-SHARE_MAP = Chart(
-    "Validity by source and day",
-    SHARES,
+PERCENT = {"d3NumberFormat": ".2%"}
+OF_FACTS = "source <> 'predictions'"
+SCORECARD_MAP = Chart(
+    "Scorecard by dimension, source and day",
+    SCORECARD,
     "heatmap_v2",
-    "Share of the rows that met their contract. Dark is 100 %.",
-    (Metric("AVG(value)", "Validity"),),
-    ("source",),
+    "Share of rows that are as they should be, per source and day. Dark is 100 %.",
+    (Metric("AVG(value)", "Share"),),
+    ("measure",),
     x="ds",
-    where="dimension = 'validity'",
+    where=OF_FACTS,
     options={
         "linear_color_scheme": "schemeBlues",
         "y_axis_format": ".1%",
-        "value_bounds": [0.95, 1],
+        "value_bounds": [0.8, 1],
         "sort_x_axis": "alpha_asc",
         "sort_y_axis": "alpha_desc",
         "normalize_across": "heatmap",
         "legend_type": "continuous",
         "show_legend": True,
+        "show_values": True,
         "show_percentage": False,
-        "xscale_interval": -1,
+        "xscale_interval": 1,
         "yscale_interval": 1,
         "bottom_margin": "auto",
-        "left_margin": 100,
+        "left_margin": 190,
     },
+    width=12,
+    height=110,
 )
-SHARE_TABLE = Chart(
-    "Every measure, lowest and newest",
-    SHARES,
+SCORECARD_TABLE = Chart(
+    "Scorecard: lowest day beside the threshold",
+    SCORECARD,
     "table",
-    "Per source and dimension: the lowest day, the mean, and the days measured.",
+    "Per dimension and source: the lowest day, the mean, the threshold below which nothing is trained, days below it.",
     (
         Metric("MIN(value)", "Lowest"),
         Metric("AVG(value)", "Mean"),
+        Metric("MAX(threshold)", "Threshold"),
+        Metric("SUM(falls_short)", "Days below"),
         Metric("COUNT(DISTINCT ds)", "Days"),
-        Metric("MAX(ds)", "Last day"),
     ),
     ("dimension", "source"),
-    options={"column_config": {"Lowest": {"d3NumberFormat": ".3%"}, "Mean": {"d3NumberFormat": ".3%"}, "Days": WHOLE}},
+    where=OF_FACTS,
+    options={
+        "column_config": {
+            "Lowest": PERCENT,
+            "Mean": PERCENT,
+            "Threshold": {"d3NumberFormat": ".0%"},
+            "Days below": WHOLE,
+            "Days": WHOLE,
+        }
+    },
+    width=7,
+    height=60,
+)
+SHORTFALL_TABLE = Chart(
+    "What falls short",
+    SHORTFALLS,
+    "table",
+    "Source, day and dimension below a threshold: train_model refuses such days, and an alert is told.",
+    columns=("ds", "source", "dimension", "value", "threshold"),
+    options={
+        "order_by_cols": ['["ds", false]'],
+        "column_config": {"value": PERCENT, "threshold": {"d3NumberFormat": ".0%"}},
+    },
+    width=5,
+    height=60,
 )
 PARITY = Chart(
     "Parity of the two layers",
-    SHARES,
+    SCORECARD,
     "echarts_timeseries_bar",
     "Share of served features that the batch layer computes again bit for bit, and of those that late facts explain.",
     (Metric("AVG(value)", "Share"),),
@@ -208,7 +265,8 @@ def rows(sources: Sequence[str]) -> tuple[Row, ...]:
     return (
         TOTALS,
         (INGEST_BY_DAY, INGEST_BY_SOURCE),
-        (SHARE_MAP, SHARE_TABLE),
+        (SCORECARD_MAP,),
+        (SCORECARD_TABLE, SHORTFALL_TABLE),
         (PARITY, reasons(sources)),
         (STAGES, Text(NOTE, width=6, height=50)),
     )
@@ -219,6 +277,7 @@ NOTE = """
 - A **book** closes when nothing is unaccounted for: `landed = ingested + quarantined + duplicate`.
 - A **duplicate** is a fact that is known already; nothing is lost.
 - A row in **quarantine** is kept with its reason and can be released.
+- The **scorecard** has a share for each source, day and dimension; what lies below its **threshold** stops training.
 - **Parity** compares the features that were served with those the batch layer computes again. *parity* should be 100 %.
-- Shares come from MySQL and cover the recent days; books come from Hive and cover everything.
+- The scorecard comes from MySQL and covers the recent days; books come from Hive and cover everything.
 """

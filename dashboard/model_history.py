@@ -87,21 +87,19 @@ LEDGER = Dataset(
     "Ledger",
     "Hive",
     """
-SELECT sequence, time, event, SUBSTR(model_id, 1, 8) AS model, SUBSTR(COALESCE(parent_id, ''), 1, 8) AS parent,
-  actor, reason
-FROM ledger
+SELECT sequence, from_time, to_time, event, SUBSTR(model_id, 1, 8) AS model, actor, reason FROM champions
 """,
     (
         Column("sequence"),
-        Column("time", "time"),
+        Column("from_time", "time", "Champion from here on, UTC"),
+        Column("to_time", "time", "Until here, UTC; empty: it still is"),
         Column("event", "text", "promoted or rolled_back"),
         Column("model", "text"),
-        Column("parent", "text"),
         Column("actor", "text"),
         Column("reason", "text"),
     ),
-    "Every promotion and rollback, from the append-only ledger",
-    "time",
+    "Every promotion and rollback, from the append-only ledger, and from when to when each model served",
+    "from_time",
 )
 
 TRIALS = Dataset(
@@ -203,7 +201,7 @@ PROMOTIONS = Chart(
     LEDGER,
     "table",
     "The ledger: its last line names the champion.",
-    columns=("sequence", "time", "event", "model", "parent", "actor", "reason"),
+    columns=("sequence", "from_time", "to_time", "event", "model", "actor", "reason"),
     options={"order_by_cols": ['["sequence", false]']},
     width=12,
     height=34,

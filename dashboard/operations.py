@@ -100,25 +100,38 @@ WHERE earlier IS NOT NULL
     "time",
 )
 
-COMPLETE_THROUGH = Chart(
+
+def _moment(name: str, layer: str, subheader: str, description: str) -> Chart:
+    return Chart(
+        name,
+        REFRESHES,
+        "big_number_total",
+        description,
+        (Metric("MAX(complete_through)", "Complete through"),),
+        where=f"layer = '{layer}'",
+        options={"force_timestamp_formatting": True, "time_format": "%Y-%m-%d %H:%M", "subheader": subheader},
+        width=3,
+        height=26,
+    )
+
+
+COMPLETE_THROUGH = _moment(
     "Complete through (UTC)",
-    REFRESHES,
-    "big_number_total",
-    "Every fact that became available before this moment is counted on this page.",
-    (Metric("MIN(complete_through)", "Complete through"),),
-    options={
-        "force_timestamp_formatting": True,
-        "time_format": "%Y-%m-%d %H:%M",
-        "subheader": "everything known before is counted",
-    },
-    width=3,
-    height=22,
+    "speed",
+    "everything known before is counted",
+    "How far both layers have come: every fact that became available before this moment is counted on this page.",
+)
+CLOSED_THROUGH = _moment(
+    "Closed through (UTC)",
+    "batch",
+    "batch up to here, then speed",
+    "The end of the last closed day. Numbers of days before are the batch layer's and final.",
 )
 TABLES = Chart(
     "How fresh each table is",
     REFRESHES,
     "table",
-    "The last refresh of each table of the short-term store. All tables are swapped at once.",
+    "Each table of the short-term store: batch has the closed days, speed (_open) the day after. All change at once.",
     (
         Metric("MAX(row_count)", "Rows"),
         Metric("MAX(complete_through)", "Complete through"),
@@ -126,7 +139,7 @@ TABLES = Chart(
         Metric("MAX(age_minutes)", "Minutes ago"),
         Metric("MAX(seconds)", "Seconds taken"),
     ),
-    ("table_name",),
+    ("layer", "table_name"),
     options={
         "column_config": {
             "Rows": {"d3NumberFormat": ",d"},
@@ -154,14 +167,14 @@ CALIBRATION_DATA = Dataset(
     """
 SELECT tenth, probability, label FROM (
   SELECT NTILE(10) OVER (ORDER BY probability) AS tenth, probability, label
-  FROM recent_predictions WHERE label IS NOT NULL) x
+  FROM predictions_now WHERE label IS NOT NULL) x
 """,
     (
         Column("tenth", description="1: the tenth with the lowest probabilities, 10: with the highest"),
         Column("probability"),
         Column("label", description="1 if late"),
     ),
-    "Recent predictions whose outcome is known, in ten parts of equal count by probability",
+    "Recent answers whose outcome is known, in ten parts of equal count by probability",
 )
 CALIBRATION = Chart(
     "Calibration: predicted and observed",
@@ -172,6 +185,47 @@ CALIBRATION = Chart(
     x="tenth",
     options={"y_axis_format": ".0%", "y_axis_title": "share late", "xAxisForceCategorical": True}
     | {"x_axis_title": "tenth of the predictions, by probability"},
+)
+ANSWER_DAYS = Dataset(
+    "Answers by day and layer",
+    "MySQL",
+    """
+SELECT CAST(ds AS DATETIME) AS day, layer, complete_through, degraded, probability, label FROM predictions_now
+""",
+    (
+        Column("day", "time", "Day of the prediction time, UTC"),
+        Column("layer", "text", "batch: logged in the archive; speed: on Kafka so far"),
+        Column("complete_through", "time", "Facts are complete up to here, UTC"),
+        Column("degraded", description="1 if a source was silent for too long"),
+        Column("probability"),
+        Column("label", description="What happened; empty until the labels of the day have closed"),
+    ),
+    "Every recent answer, of closed days and of the open one",
+    "day",
+)
+ANSWERED = Chart(
+    "Answers by day and layer",
+    ANSWER_DAYS,
+    "table",
+    "Answers given, and of how many the outcome is known. batch: logged in the archive; speed: on Kafka so far.",
+    (
+        Metric("COUNT(*)", "Answers"),
+        Metric("COUNT(label)", "Outcome known"),
+        Metric("SUM(degraded)", "Degraded"),
+        Metric("AVG(probability)", "Predicted share"),
+        Metric("AVG(label)", "Observed share"),
+        Metric("MAX(complete_through)", "Complete through"),
+    ),
+    ("day", "layer"),
+    options={
+        "column_config": {
+            **{name: {"d3NumberFormat": ",d"} for name in ("Answers", "Outcome known", "Degraded")},
+            **{name: {"d3NumberFormat": ".1%"} for name in ("Predicted share", "Observed share")},
+        },
+        "table_timestamp_format": "%Y-%m-%d %H:%M",
+    },
+    width=12,
+    height=34,
 )
 LIVE_FIGURES = Chart(
     "Live quality of the recent days",

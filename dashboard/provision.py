@@ -2,8 +2,9 @@
 
     python -m dashboard.provision     # in Superset's own environment
 
-Can be run again at any time: it upgrades, sets and replaces, and adds nothing twice. What was made by hand in Superset
-under other names stays. Reads addresses and secrets from the environment; knows nothing about how servers start.
+Can be run again at any time: it upgrades, sets and replaces, adds nothing twice and removes charts that the definitions
+had before. What was made by hand in Superset under other names stays. Reads addresses and secrets from the environment;
+knows nothing about how servers start.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dashboard.bundle import file_name, files
-from dashboard.specs import Store
+from dashboard.bundle import file_name, files, id_of
+from dashboard.specs import Store, datasets_of
 from dashboard.use_cases.flight_delay import DASHBOARDS
 
 log = logging.getLogger("dashboard.provision")
@@ -81,6 +82,7 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
         upgrade_tables()
         make_accounts(environment)
         import_dashboards(environment)
+        remove_abandoned()
         grant_stores()
     return 0
 
@@ -154,6 +156,31 @@ def import_dashboards(environment: Mapping[str, str]) -> None:
     with override_user(security_manager.find_user(username=environment["SUPERSET_USER"])):
         ImportAssetsCommand(texts, passwords=passwords).run()
     log.info("%d dashboards, %d files imported", len(DASHBOARDS), len(texts))
+
+
+def remove_abandoned() -> None:
+    """Delete the charts that an earlier version made and this one does not have, and data sets that nothing uses then.
+
+    What was made here is known by its id, which follows from its name; what people have made stays, with its data set.
+    """
+    from superset import db
+    from superset.connectors.sqla.models import SqlaTable
+    from superset.models.slice import Slice
+
+    charts = {chart.name for page in DASHBOARDS for chart in page.charts()}
+    for chart in db.session.query(Slice).all():
+        if chart.slice_name not in charts and str(chart.uuid) == id_of("chart", chart.slice_name):
+            log.info("chart %r is no longer there", chart.slice_name)
+            db.session.delete(chart)
+    db.session.flush()
+    used = {number for (number,) in db.session.query(Slice.datasource_id)}
+    datasets = {dataset.name for dataset in datasets_of(DASHBOARDS)}
+    for table in db.session.query(SqlaTable).all():
+        known = table.table_name in datasets or table.id in used
+        if not known and str(table.uuid) == id_of("dataset", table.table_name):
+            log.info("data set %r is no longer there", table.table_name)
+            db.session.delete(table)
+    db.session.commit()
 
 
 def grant_stores() -> None:

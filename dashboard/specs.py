@@ -61,6 +61,8 @@ class Chart:
     x: str | None = None
     columns: tuple[str, ...] = ()
     where: str = ""
+    lowest_first: Metric | None = None
+    """Of a table: the metric that it is sorted by, rising; by default the first one, falling."""
     options: Mapping[str, Any] = field(default_factory=dict)
     width: int = 6
     height: int = 50

@@ -58,6 +58,10 @@ class AirflowApi:
         """Let the DAG run."""
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
+    def pause(self, dag_id: str) -> None:
+        """Let the DAG start no run; the ones that run go on."""
+        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": True})
+
     def wait_for_dag(self, dag_id: str, seconds: float = 180) -> None:
         """Wait until the DAG processor has parsed the DAG; raises ``RunFailed`` with the import errors if not."""
         for _ in poll(seconds, every=2):

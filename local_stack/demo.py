@@ -1,4 +1,4 @@
-"""The newcomer's path in one file: landing files, DAGs, a promoted model, a prediction, a day replayed, dashboards.
+"""The newcomer's path in one file: landing files, DAGs, a promoted model, a prediction, days replayed, dashboards.
 
     python -m local_stack.demo [--days 35] [--trials 8]
 
@@ -42,6 +42,9 @@ from local_stack.stack import open_stack
 from local_stack.upstream import land_days
 
 MINUTE = 60.0
+STEP = timedelta(minutes=30)
+#: How far the day is known that is still open at the end.
+OPEN_UNTIL = timedelta(hours=18)
 console = Console(highlight=False)
 
 
@@ -97,12 +100,22 @@ def train(demo: Demo) -> None:
 
 def load(demo: Demo) -> None:
     """Metrics from Kafka into Hive, read back through HiveServer2."""
-    demo.run_dag("load_metrics", 10 * MINUTE)
+    demo.run_dag("load_metrics", 20 * MINUTE)
 
 
 def refresh(demo: Demo) -> None:
-    """Recent days and statistics into MySQL."""
-    demo.run_dag("refresh_serving", 10 * MINUTE)
+    """Recent days and statistics into MySQL. A run that has begun by itself is waited for."""
+    demo.run_dag("refresh_serving", 20 * MINUTE)
+
+
+def compute_statistics(demo: Demo) -> None:
+    """Intervals, tests and drift over every day whose labels have closed; again by itself when more close."""
+    demo.run_dag("compute_statistics", 20 * MINUTE)
+
+
+def watch(demo: Demo) -> None:
+    """Look once for what is late or wrong; from now on every quarter of an hour."""
+    demo.run_dag("watch_freshness", 10 * MINUTE)
 
 
 def known_subject(demo: Demo) -> dict[str, Any]:
@@ -141,8 +154,12 @@ def replay(demo: Demo) -> Outcome:
     """
     seen = furthest_border(demo.use_case, demo.environment)
     begin = max(day_start(demo.last) + DAY, seen) if seen else day_start(demo.last) + DAY
-    plan = Plan(begin, day_start(begin.date()) + DAY, step=timedelta(minutes=30))
-    console.print(f"Facts, heartbeats and queries of {begin:%Y-%m-%d}, as they became known")
+    return play(demo, Plan(begin, day_start(begin.date()) + DAY, step=STEP))
+
+
+def play(demo: Demo, plan: Plan) -> Outcome:
+    """Replay a span; raises ``RunFailed`` if a fact, a query or an answer is unaccounted for."""
+    console.print(f"Facts, heartbeats and queries from {plan.begin} to {plan.end}, as they became known")
     outcome = prepare(demo.use_case, demo.environment, plan).run()
     wrong = [book.words() for book in outcome.books if not book.balances]
     if wrong:
@@ -156,12 +173,20 @@ def judge(demo: Demo, replayed: Outcome) -> None:
     started = now()
     ingest_days(demo.use_case, demo.environment, demo.airflow, first, until, console.print)
     run_id = demo.airflow.wait_for_triggered_run("load_metrics", started)
-    demo.airflow.follow("load_metrics", run_id, 10 * MINUTE, console.print)
+    demo.airflow.follow("load_metrics", run_id, 20 * MINUTE, console.print)
     shown = f"select count(*) from model_quality where role = 'live' and ds = '{last}'"
-    for _ in poll(10 * MINUTE, every=2):
+    for _ in poll(20 * MINUTE, every=2):
         if query_mysql(demo.environment, shown)[0][0]:
             return
     raise RunFailed(f"no refresh brought the live quality of {last} to MySQL")
+
+
+def open_day(demo: Demo, replayed: Outcome) -> None:
+    """The day after those that batch has closed, up to the evening: MySQL shows it from the speed layer alone."""
+    _, _, closed = days_of(demo.use_case, replayed.plan)
+    begin = day_start(closed) + DAY
+    play(demo, Plan(begin, begin + OPEN_UNTIL, step=STEP))
+    refresh(demo)
 
 
 def dashboards(demo: Demo) -> None:
@@ -212,8 +237,9 @@ def summary(demo: Demo, answer: Mapping[str, Any], replayed: Outcome) -> None:
     )[0]
     console.print(f"Features: {features[0]} rows over {features[1]} days. Trials: {trials} in run {run_id}.")
     console.print(table_of("Test days (Hive)", ("model", "rows", "auc", "log-loss", "ece"), quality_rows(demo, run_id)))
-    recent = query_mysql(demo.environment, "select count(*), min(complete_through) from recent_events")[0]
-    console.print(f"MySQL: {recent[0]} recent events, complete through {recent[1]}.")
+    shown = "select layer, count(*), max(complete_through) from events_now group by layer order by layer"
+    for layer, events, through in query_mysql(demo.environment, shown):
+        console.print(f"MySQL: {events} recent events from the {layer} layer, complete through {through}.")
     prediction = answer["predictions"][0]
     console.print(
         f"Prediction: {prediction['probability']:.3f} for {prediction['id']} by model {answer['model_id'][:12]}."
@@ -256,6 +282,9 @@ def demonstrate(demo: Demo) -> None:
     demo.stage("start streaming", lambda: stream(demo))
     replayed = demo.stage("replay a day", lambda: replay(demo))
     demo.stage("judge the day", lambda: judge(demo, replayed))
+    demo.stage("compute statistics", lambda: compute_statistics(demo))
+    demo.stage("open day", lambda: open_day(demo, replayed))
+    demo.stage("watch", lambda: watch(demo))
     demo.stage("dashboards", lambda: dashboards(demo))
     summary(demo, answer, replayed)
 

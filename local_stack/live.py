@@ -37,7 +37,7 @@ from include.use_case import HISTORY_START, UseCase, load_use_case
 from include.use_cases import DEFAULT_USE_CASE
 from local_stack.airflow_api import AirflowApi, RunFailed
 from local_stack.control import up
-from local_stack.demo import Demo, ingest, load, refresh, train
+from local_stack.demo import Demo, compute_statistics, ingest, load, refresh, train, watch
 from local_stack.environment import keep_settings, own_settings, process_env
 from local_stack.faults import StackError
 from local_stack.layout import Layout, layout_from
@@ -205,7 +205,9 @@ def catch_up(use_case: UseCase, environment: Mapping[str, str], today: date, tri
     if champion(S3Store(S3Settings.from_environment(environment), MODELS_BUCKET), use_case.name) is None:
         batch.stage("train and promote", lambda: train(batch))
         batch.stage("load metrics", lambda: load(batch))
+        batch.stage("compute statistics", lambda: compute_statistics(batch))
         batch.stage("refresh serving", lambda: refresh(batch))
+        batch.stage("watch", lambda: watch(batch))
 
 
 def utc_now() -> datetime:

@@ -65,7 +65,7 @@ class Server:
     on_demand: bool = False
     pending: Callable[[], str] = lambda: ""
     """Why it cannot be expected to run yet; empty when it can."""
-    start_limit_s: float = 180  # a busy machine starts a server ten times slower than an idle one
+    start_limit_s: float = 400  # a busy machine starts a server twenty times slower than an idle one
     stop_limit_s: int = 30
     stop_as_group: bool = False
 

@@ -1,4 +1,4 @@
-"""Fixtures for every test: one local Spark session, without any server."""
+"""Fixtures and settings for every test: one local Spark session, without any server; no example is timed."""
 
 import os
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -13,6 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCAL_JAVA = ROOT / ".local" / "java"
 #: A JVM that lives for a minute: start quickly rather than run fast.
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
+# A busy machine makes any example slow: how long one takes says nothing about what is tested.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def _prepare_environment() -> None:

@@ -13,7 +13,7 @@ from include.inference import benjamini_hochberg, difference, stability_index, w
 RANDOM = np.random.default_rng(7)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 500), st.integers(1, 500))
 def test_wilsons_interval_is_scipys(positives: int, more: int) -> None:
     rows = positives + more

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dashboard import data_quality, model_history, operations
+from dashboard import alerts, data_quality, model_history, operations, statistics
 from dashboard.specs import Chart, Column, Dashboard, Dataset, Filter, Metric, Row, Tab, Text
 
 SCHEMA = "flight_delay"
@@ -16,10 +16,11 @@ LATE_MINUTES = 15
 GOOD, BAD, GONE, CALM = "#5AC189", "#FF7F44", "#666666", "#1FA8C9"
 COLORS = {
     **{"on time": GOOD, "late": BAD, "cancelled": GONE},
+    **{"on time, open day": "#ACE1C4", "late, open day": "#FEC0A1", "cancelled, open day": "#A1A6BD"},
     **{"Ingested": GOOD, "Quarantined": "#E04355", "Duplicate": "#FCC700"},
     **{"network": CALM, "LightGBM": GOOD, "base rate": "#A1A6BD", "champion before": "#454E7C"},
     **{"predicted": CALM, "observed": BAD, "complete": GOOD, "degraded": BAD},
-    **{"lower end": "#A1A6BD", "share late": BAD, "upper end": "#A1A6BD"},
+    **{"lower end": "#A1A6BD", "share": BAD, "upper end": "#A1A6BD"},
     **{"EWR": CALM, "JFK": "#454E7C", "LGA": GOOD},
 }
 SHARE = {"d3NumberFormat": ".1%"}
@@ -42,38 +43,42 @@ HOURS = Dataset(
     "Flights by hour",
     "MySQL",
     f"""
-SELECT hour, CONCAT(LPAD(HOUR(hour), 2, '0'), 'h') AS hour_of_day, ds, origin AS airport, scheduled, {SUMS}
-FROM hourly_stats
+SELECT hour, CONCAT(LPAD(HOUR(hour), 2, '0'), 'h') AS hour_of_day, CAST(ds AS DATETIME) AS day, ds, layer,
+  complete_through, origin AS airport, scheduled, {SUMS}
+FROM hourly_stats_now
 """,
     (
         Column("hour", "time", "Start of the hour, UTC"),
         Column("hour_of_day", "text", "Hour of the day, UTC"),
+        Column("day", "time"),
         Column("ds", "text", "UTC day"),
+        Column("layer", "text", "batch: a closed day; speed: the open one"),
+        Column("complete_through", "time", "Facts are complete up to here, UTC"),
         Column("airport", "text", "Airport of departure"),
         *COUNTS,
     ),
-    "Flights by hour and airport of departure, recent days",
+    "Flights by hour and airport of departure: the recent closed days, and the open one as far as it is known",
     "hour",
 )
 LAST_DAYS = replace(
     HOURS,
     name="Flights by hour, last three days",
-    sql=f"{HOURS.sql}WHERE hour >= (SELECT MAX(hour) FROM hourly_stats WHERE departed > 0) - INTERVAL 72 HOUR\n"
-    "  AND hour <= (SELECT MAX(hour) FROM hourly_stats WHERE departed > 0)\n",
+    sql=f"{HOURS.sql}WHERE hour >= (SELECT MAX(hour) FROM hourly_stats_now WHERE departed > 0) - INTERVAL 72 HOUR\n"
+    "  AND hour <= (SELECT MAX(hour) FROM hourly_stats_now WHERE departed > 0)\n",
     description="The same, of the last 72 hours with departures",
 )
-LAST_DAY = replace(
+NEWEST_DAY = replace(
     HOURS,
-    name="Flights by hour, last day",
-    sql=f"{HOURS.sql}WHERE ds = (SELECT MAX(ds) FROM hourly_stats WHERE departed > 0)\n",
-    description="The same, of the last complete day",
+    name="Flights by hour, newest day",
+    sql=f"{HOURS.sql}WHERE ds = (SELECT MAX(ds) FROM hourly_stats_now WHERE departed > 0)\n",
+    description="The same, of the newest day that anything has left on; it may still be open",
 )
 CARRIERS = Dataset(
     "Flights by day and carrier",
     "MySQL",
-    f"SELECT CAST(ds AS DATETIME) AS day, origin AS airport, carrier, scheduled, {SUMS} FROM daily_stats",
+    f"SELECT CAST(ds AS DATETIME) AS day, origin AS airport, carrier, scheduled, {SUMS} FROM daily_stats_now",
     (Column("day", "time"), Column("airport", "text"), Column("carrier", "text", "Airline"), *COUNTS),
-    "Flights by day, airport of departure and airline, recent days",
+    "Flights by day, airport of departure and airline: the recent closed days and the open one",
     "day",
 )
 
@@ -83,24 +88,50 @@ ARRIVED_LATE = Metric("SUM(arrived_late) / NULLIF(SUM(arrived), 0)", "Arrived la
 MEAN_DELAY = Metric("SUM(departure_delay) / NULLIF(SUM(departed), 0)", "Mean delay, min")
 
 
-def _last_day(name: str, metric: Metric, number_format: str, subheader: str) -> Chart:
+def _newest_day(name: str, metric: Metric, number_format: str, subheader: str) -> Chart:
     return Chart(
         name,
-        LAST_DAY,
+        NEWEST_DAY,
         "big_number_total",
         subheader,
         (metric,),
         options={"y_axis_format": number_format, "subheader": subheader},
-        width=3,
-        height=22,
+        width=2,
+        height=26,
     )
 
 
 NUMBERS: Row = (
     operations.COMPLETE_THROUGH,
-    _last_day("Departures, last day", DEPARTED, ",d", "flights left the gate"),
-    _last_day("Late departures, last day", LATE_SHARE, ".1%", "left more than 15 minutes late"),
-    _last_day("Mean delay, last day", MEAN_DELAY, ".1f", "minutes after scheduled departure"),
+    operations.CLOSED_THROUGH,
+    _newest_day("Departures, newest day", DEPARTED, ",d", "flights have left"),
+    _newest_day("Late departures, newest day", LATE_SHARE, ".1%", "more than 15 minutes late"),
+    _newest_day("Mean delay, newest day", MEAN_DELAY, ".1f", "minutes after schedule"),
+)
+DAYS = Chart(
+    "Days: which layer, how complete",
+    HOURS,
+    "table",
+    "Each day's numbers with the layer that counted them: batch has closed days, speed the open one so far.",
+    (
+        Metric("MAX(complete_through)", "Complete through (UTC)"),
+        DEPARTED,
+        LATE_SHARE,
+        MEAN_DELAY,
+        ARRIVED_LATE,
+        CANCELLED,
+    ),
+    ("day", "layer"),
+    where="departed > 0 OR cancelled > 0",
+    options={
+        "column_config": {
+            "Departed": WHOLE,
+            "Departed late": SHARE,
+            "Mean delay, min": {"d3NumberFormat": ".1f"},
+            "Arrived late": SHARE,
+            "Cancelled": WHOLE,
+        },
+    },
 )
 DELAY_LINES = Chart(
     "Mean departure delay by airport and hour",
@@ -111,15 +142,15 @@ DELAY_LINES = Chart(
     ("airport",),
     x="hour",
     options={"y_axis_format": ".0f", "y_axis_title": "minutes", "x_axis_time_format": "%b %d %H:%M"},
-    width=7,
+    width=6,
 )
 AIRPORTS = Chart(
-    "Airports, last day",
-    LAST_DAY,
+    "Airports, newest day",
+    NEWEST_DAY,
     "table",
-    "The last complete day by airport of departure.",
+    "The newest day by airport of departure, so far: complete up to the time in the first number of this page.",
     (DEPARTED, LATE_SHARE, MEAN_DELAY, ARRIVED_LATE, CANCELLED),
-    ("airport",),
+    ("airport", "layer"),
     options={
         "column_config": {
             "Departed": WHOLE,
@@ -129,7 +160,7 @@ AIRPORTS = Chart(
             "Cancelled": WHOLE,
         }
     },
-    width=5,
+    width=6,
 )
 LATE_MAP = Chart(
     "Late departures by airport and hour of the day",
@@ -157,15 +188,28 @@ LATE_MAP = Chart(
     width=12,
     height=40,
 )
+
+
+def _outcomes(layer: str, suffix: str) -> tuple[Metric, ...]:
+    """Flights by what became of them, as one layer counted them."""
+    return tuple(
+        Metric(f"SUM(CASE WHEN layer = '{layer}' THEN {count} ELSE 0 END)", name + suffix)
+        for name, count in (
+            ("on time", "departed - departed_late"),
+            ("late", "departed_late"),
+            ("cancelled", "cancelled"),
+        )
+    )
+
+
 FLIGHTS_BY_HOUR = Chart(
     "Flights by hour: on time, late, cancelled",
     LAST_DAYS,
     "echarts_timeseries_bar",
-    "Flights that left in each hour (UTC), and those scheduled for it and cancelled.",
+    "Flights that left in each hour (UTC), and those scheduled for it and cancelled. Pale: the open day, so far.",
     (
-        Metric("SUM(departed) - SUM(departed_late)", "on time"),
-        Metric("SUM(departed_late)", "late"),
-        Metric("SUM(cancelled)", "cancelled"),
+        *_outcomes("batch", ""),
+        *_outcomes("speed", ", open day"),
     ),
     x="hour",
     options={"stack": "Stack", "y_axis_format": ",d", "y_axis_title": "flights", "x_axis_time_format": "%b %d %H:%M"},
@@ -174,7 +218,7 @@ CARRIER_BARS = Chart(
     "Late arrivals by airline",
     CARRIERS,
     "table",
-    "Recent days, by airline.",
+    "Recent days and the open one, by airline.",
     (DEPARTED, LATE_SHARE, ARRIVED_LATE, MEAN_DELAY, CANCELLED),
     ("carrier",),
     options={
@@ -187,101 +231,43 @@ CARRIER_BARS = Chart(
             "Cancelled": WHOLE,
         },
     },
+    width=12,
 )
 
 OPERATIONS = Dashboard(
     "Operations now",
     "operations-now",
-    "Delays by airport and hour, live quality of the predictions, speed, freshness. From MySQL.",
+    "Delays by airport and hour up to now, live quality of the predictions, speed, freshness, alerts. From MySQL: "
+    "closed days as the batch layer counted them, joined with the open day of the speed layer.",
     (
         Tab(
             "Flights",
-            (NUMBERS, (DELAY_LINES, AIRPORTS), (LATE_MAP,), (FLIGHTS_BY_HOUR, CARRIER_BARS)),
+            (NUMBERS, (DELAY_LINES, AIRPORTS), (FLIGHTS_BY_HOUR, DAYS), (LATE_MAP,), (CARRIER_BARS,)),
         ),
         Tab(
             "Predictions",
             (
+                (operations.ANSWERED,),
                 (operations.LIVE_AUC, operations.CALIBRATION),
                 (operations.ANSWERS, operations.LATENCY_BARS),
                 (operations.LATENCY_TABLE, operations.LIVE_FIGURES),
             ),
         ),
-        Tab("Freshness", ((replace(operations.TABLES, width=12, height=60),),)),
+        Tab("Freshness", ((replace(operations.TABLES, width=12, height=80),),)),
+        Tab("Alerts", alerts.ROWS),
     ),
     (Filter("Airport", HOURS, "airport"),),
     colors=COLORS,
     refresh_seconds=300,
 )
 
-DRIFTING = (
-    *("origin_departed_1h_delay_mean", "origin_departed_3h_late_rate", "carrier_departed_24h_late_rate"),
-    *("origin_queue_3h", "previous_departure_delay", "weather_visibility_mi", "weather_wind_speed_mph", "rain_3h"),
-)
-DRIFT_DATA = Dataset(
-    "Drift of inputs",
-    "Hive",
-    f"""
-SELECT to_timestamp(d.ds) AS day, d.feature, d.mean, d.missing, (d.mean - a.mean) / NULLIF(a.deviation, 0) AS shift
-FROM (SELECT ds, feature, AVG(value) AS mean, AVG(IF(value IS NULL, 1, 0)) AS missing
-  FROM (SELECT ds, STACK({len(DRIFTING)}, {", ".join(f"'{name}', {name}" for name in DRIFTING)}) AS (feature, value)
-    FROM features) x GROUP BY ds, feature) d
-JOIN (SELECT feature, AVG(value) AS mean, STDDEV(value) AS deviation
-  FROM (SELECT STACK({len(DRIFTING)}, {", ".join(f"'{name}', {name}" for name in DRIFTING)}) AS (feature, value)
-    FROM features) y GROUP BY feature) a ON a.feature = d.feature
-""",
-    (
-        Column("day", "time"),
-        Column("feature", "text"),
-        Column("mean", description="Mean of the day"),
-        Column("missing", description="Share of the flights for which it is missing"),
-        Column("shift", description="Mean of the day less that of all days, in standard deviations of a flight"),
-    ),
-    "How far each day's inputs lie from those of all days",
-    "day",
-)
-DRIFT = Chart(
-    "Drift of inputs: shift of the day's mean",
-    DRIFT_DATA,
-    "echarts_timeseries_line",
-    "The day's mean less that of all days, in standard deviations. Beyond 0.5 the model sees unusual days.",
-    (Metric("AVG(shift)", "Shift"),),
-    ("feature",),
-    x="day",
-    options={"y_axis_format": ".2f", "y_axis_title": "standard deviations", "x_axis_time_format": "%b %d"},
-    width=12,
-    height=60,
-)
-DRIFT_TABLE = Chart(
-    "Inputs that moved most",
-    DRIFT_DATA,
-    "table",
-    "Per input: the largest shift of a day, and the share of flights without it.",
-    (
-        Metric("MAX(ABS(shift))", "Largest shift"),
-        Metric("MAX_BY(shift, day)", "Newest shift"),
-        Metric("AVG(missing)", "Missing"),
-        Metric("MAX(missing)", "Missing, worst day"),
-    ),
-    ("feature",),
-    options={
-        "column_config": {
-            "Largest shift": {"d3NumberFormat": ".2f"},
-            "Newest shift": {"d3NumberFormat": "+.2f"},
-            "Missing": SHARE,
-            "Missing, worst day": SHARE,
-        }
-    },
-    width=12,
-)
-
 MODELS = Dashboard(
     "Model history",
     "model-history",
-    "Quality by version and night, promotions and rollbacks, the search, drift of inputs.",
+    "Quality by version and night, promotions and rollbacks, the search.",
     (
         Tab("Quality", model_history.QUALITY_ROWS),
         Tab("Search", model_history.SEARCH_ROWS),
-        Tab("Drift of inputs", ((DRIFT,), (DRIFT_TABLE,))),
     ),
     colors=COLORS,
 )
@@ -289,7 +275,7 @@ MODELS = Dashboard(
 DATA = Dashboard(
     "Data quality",
     "data-quality",
-    "What landed and what became of it, validity, parity of the layers, books.",
+    "What landed and what became of it, the scorecard with its thresholds, parity of the layers, books.",
     (Tab("Data quality", data_quality.rows(SOURCES)),),
     colors=COLORS,
 )
@@ -320,52 +306,6 @@ GROUP BY day, origin, carrier
     "Every flight ever ingested, by day, airport of departure and airline",
     "day",
 )
-#: Wilson's score interval: right for shares near 0 and 1, and for few flights. 1.96: 95 %.
-BY_CARRIER = Dataset(
-    "Carriers with intervals",
-    "Hive",
-    f"""
-SELECT carrier, flights, late, share,
-  (share + 1.9208 / flights - 1.96 * SQRT(share * (1 - share) / flights + 0.9604 / (flights * flights)))
-    / (1 + 3.8416 / flights) AS lower,
-  (share + 1.9208 / flights + 1.96 * SQRT(share * (1 - share) / flights + 0.9604 / (flights * flights)))
-    / (1 + 3.8416 / flights) AS upper,
-  (share - (all_late - late) / (all_flights - flights))
-    / SQRT(all_late / all_flights * (1 - all_late / all_flights) * (1 / flights + 1 / (all_flights - flights))) AS z
-FROM (
-  SELECT carrier, flights, late, late / flights AS share, SUM(flights) OVER () AS all_flights,
-    SUM(late) OVER () AS all_late
-  FROM (SELECT carrier, COUNT(*) AS flights, SUM(IF(arrival_delay > {LATE_MINUTES}, 1, 0)) AS late
-    FROM raw_arrivals GROUP BY carrier) counted) shares
-""",
-    (
-        Column("carrier", "text"),
-        Column("flights", description="Arrivals"),
-        Column("late", description="Arrived more than 15 minutes late"),
-        Column("share"),
-        Column("lower", description="95 % interval, lower end (Wilson)"),
-        Column("upper", description="95 % interval, upper end"),
-        Column("z", description="Against all other airlines, in standard errors; beyond ±3 is no chance"),
-    ),
-    "Share of late arrivals by airline, with a 95 % interval and a test against the others",
-)
-BY_HOUR = Dataset(
-    "Local hours",
-    "Hive",
-    """
-SELECT LPAD(CAST(CAST(f.hour_of_day AS INT) AS STRING), 2, '0') AS local_hour, f.origin AS airport, COUNT(*) AS flights,
-  SUM(l.label) AS late
-FROM features f JOIN labels l ON l.subject_id = f.subject_id AND l.ds = f.ds
-GROUP BY 1, 2
-""",
-    (
-        Column("local_hour", "text", "Hour of scheduled departure in New York"),
-        Column("airport", "text"),
-        Column("flights"),
-        Column("late", description="Arrived more than 15 minutes late, cancelled or diverted"),
-    ),
-    "Outcomes by local hour of scheduled departure: the labels that the model learns",
-)
 BY_DESTINATION = Dataset(
     "Destinations",
     "Hive",
@@ -383,7 +323,6 @@ FROM raw_arrivals GROUP BY dest
     ),
     "Arrivals by destination",
 )
-STANDING = Metric("SUM(late) / SUM(flights)", "Share late")
 
 ARCHIVE_NUMBERS: Row = (
     Chart(
@@ -442,49 +381,6 @@ ARCHIVE_FLIGHTS = Chart(
     options={"stack": "Stack", "y_axis_format": ",d", "y_axis_title": "flights", "x_axis_time_format": "%b %d"},
     width=12,
 )
-CARRIER_POINTS = Chart(
-    "Late arrivals by airline, with 95 % intervals",
-    BY_CARRIER,
-    "echarts_timeseries_scatter",
-    "The middle point is the share, the outer ones its 95 % interval; airlines with at least 30 flights.",
-    (Metric("MAX(upper)", "upper end"), Metric("MAX(share)", "share late"), Metric("MAX(lower)", "lower end")),
-    x="carrier",
-    where="flights >= 30",
-    options={"y_axis_format": ".0%", "y_axis_title": "share late", "markerSize": 8, "x_axis_title": "airline"}
-    | {"xAxisLabelInterval": "0"},
-)
-CARRIER_TEST = Chart(
-    "Does an airline differ beyond chance?",
-    BY_CARRIER,
-    "table",
-    "z compares an airline with all others together; with 16 airlines tested, |z| above 3 is hardly chance.",
-    (
-        Metric("MAX(flights)", "Flights"),
-        Metric("MAX(share)", "Share late"),
-        Metric("MAX(lower)", "Lower"),
-        Metric("MAX(upper)", "Upper"),
-        Metric("MAX(z)", "z"),
-    ),
-    ("carrier",),
-    options={
-        "column_config": {
-            "Flights": WHOLE,
-            "Share late": SHARE,
-            "Lower": SHARE,
-            "Upper": SHARE,
-            "z": {"d3NumberFormat": "+.1f"},
-        }
-    },
-)
-LOCAL_HOURS = Chart(
-    "Late by local hour of departure",
-    BY_HOUR,
-    "echarts_timeseries_bar",
-    "Share of the flights that arrived late, were cancelled or diverted, by scheduled hour in New York.",
-    (STANDING,),
-    x="local_hour",
-    options={"y_axis_format": ".0%", "y_axis_title": "share late", "x_axis_title": "hour, New York"},
-)
 DESTINATIONS = Chart(
     "Destinations by flights",
     BY_DESTINATION,
@@ -505,7 +401,18 @@ DESTINATIONS = Chart(
             "p90, min": {"d3NumberFormat": ".0f"},
         },
     },
+    width=12,
 )
+CHANCE_NOTE = """
+Asked of **Hive**: the first look takes seconds, then the answers are kept for an hour. The statistics are computed by
+`compute_statistics` whenever labels have closed: 95 % intervals (Wilson), tests with days as clusters, and **q**, the
+p-value after Benjamini and Hochberg. A difference is association, not cause: an airline with worse routes is later for
+its routes.
+"""
+DRIFT_NOTE = """
+The last 30 days with known outcomes beside the 30 days before; an archive shorter than two months is halved.
+**PSI** (population stability index): below 0.1 no drift, above 0.25 much. A season that changes drifts too.
+"""
 ARCHIVE = Dashboard(
     "Archive",
     "archive",
@@ -515,10 +422,18 @@ ARCHIVE = Dashboard(
         Tab(
             "Beyond chance",
             (
-                (Text("Asked of **Hive**: the first look takes seconds, then the answers are kept for an hour."),),
-                (CARRIER_POINTS, CARRIER_TEST),
-                (LOCAL_HOURS, DESTINATIONS),
+                (Text(CHANCE_NOTE, height=18),),
+                (
+                    statistics.shares("Late, cancelled or diverted, by airline", "carrier", "airline"),
+                    statistics.shares("The same by local hour", "hour_of_day", "hour of departure, New York"),
+                ),
+                (statistics.TESTS,),
+                (DESTINATIONS,),
             ),
+        ),
+        Tab(
+            "Change and drift",
+            ((Text(DRIFT_NOTE, height=14),), (statistics.CHANGED,), (statistics.DRIFT, statistics.DRIFT_TABLE)),
         ),
     ),
     (Filter("Airport", ARCHIVE_DAYS, "airport"),),

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from include.use_case import UseCase
 log = logging.getLogger(__name__)
 
 VIEWS = Path(__file__).resolve().parents[1] / "sql" / "hive"
+#: Statements at once: each waits for S3 and the metastore in turn; on two cores eight take half the time of one.
+CREATED_AT_ONCE = 8
 
 
 def days_between(first: date, last: date) -> list[date]:
@@ -69,8 +72,8 @@ def create_tables(spark: SparkSession, use_case: UseCase) -> list[str]:
     spark.sql(f"CREATE DATABASE IF NOT EXISTS {use_case.name} COMMENT {quoted(use_case.comment)} LOCATION {location}")
     there = {row.tableName for row in spark.sql(f"SHOW TABLES IN {use_case.name}").collect()}
     missing = [table for table in all_tables(use_case) if table.name not in there]
-    for table in missing:
-        spark.sql(table_ddl(use_case.name, table))
+    with ThreadPoolExecutor(CREATED_AT_ONCE) as pool:
+        list(pool.map(lambda table: spark.sql(table_ddl(use_case.name, table)), missing))
     if missing or not there.issuperset(path.stem for path in VIEWS.glob("*.sql")):
         create_views(spark, use_case.name)
     if missing:

@@ -6,7 +6,7 @@ Spark counts (by value and day, by bin), ``include.inference`` judges. Three kin
 case names as ``slices`` (share, change) and for all features (drift):
 
 - ``share``: of one value of a feature against all other values, over the archive;
-- ``change``: of one value in the last ``MONTH`` days against the ``MONTH`` days before;
+- ``change``: of one value in the last ``MONTH`` days against the ``MONTH`` days before (halves of a shorter archive);
 - ``drift``: how far a feature's distribution in the last ``MONTH`` days is from that of the ``MONTH`` days before.
 """
 
@@ -31,7 +31,8 @@ from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("compute_statistics")
 
-#: What "this month" and "the month before" are: the last days with closed labels, and as many before them.
+#: What "this month" and "the month before" are: the last days with closed labels, and as many before them. Of an
+#: archive shorter than two months they are its halves, so that a young deployment has something to compare.
 MONTH = 30
 BINS = 10
 SHARE, CHANGE, DRIFT = "share", "change", "drift"
@@ -46,15 +47,20 @@ class Spans:
     last: date
 
     @property
+    def length(self) -> timedelta:
+        """How long either month is: ``MONTH`` days, half of a shorter archive, a day at least."""
+        return timedelta(days=max(1, min(MONTH, ((self.last - self.first).days + 1) // 2)))
+
+    @property
     def month(self) -> tuple[date, date]:
-        """The last ``MONTH`` days."""
-        return max(self.first, self.last - timedelta(days=MONTH - 1)), self.last
+        """The last ``length`` days."""
+        return self.last - self.length + timedelta(days=1), self.last
 
     @property
     def before(self) -> tuple[date, date] | None:
-        """As many days before the month, as far as there are any."""
-        end = self.month[0] - timedelta(days=1)
-        return None if end < self.first else (max(self.first, end - timedelta(days=MONTH - 1)), end)
+        """As many days before the month; None in an archive of one day."""
+        first = self.month[0] - self.length
+        return None if first < self.first else (first, self.month[0] - timedelta(days=1))
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class NothingToServe(ValueError):
 
 
 class RefreshRunning(RuntimeError):
-    """Another refresh of the same use case holds the lock."""
+    """Another refresh of the same MySQL database holds the lock."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,10 @@ def batch_frames(spark: SparkSession, use_case: UseCase, span: Span, predictions
         RUNTIME_METRICS.name: without_run(
             newest_days(read_table(spark, name, RUNTIME_METRICS.name), use_case.serving.recent_days)
         ),
-        DATA_QUALITY.name: without_run(of_days(read_table(spark, name, DATA_QUALITY.name), span.first, span.last)),
+        DATA_QUALITY.name: with_thresholds(
+            without_run(of_days(read_table(spark, name, DATA_QUALITY.name), span.first, span.last)),
+            use_case.quality.thresholds,
+        ),
         STATISTICS.name: without_run(newest_days(read_table(spark, name, STATISTICS.name), 1)),
         ALERTS.name: without_run(newest_days(read_table(spark, name, ALERTS.name), use_case.serving.recent_days)),
     }
@@ -241,6 +244,14 @@ def without_run(frame: DataFrame) -> DataFrame:
     return frame.withColumnRenamed("run_id", "measured_by")
 
 
+def with_thresholds(scorecard: DataFrame, thresholds: Mapping[str, float]) -> DataFrame:
+    """Add to each value the least share that its dimension must have; null where the use case asks for none."""
+    threshold = F.lit(None).cast("double")
+    for dimension, least in thresholds.items():
+        threshold = F.when(F.col("dimension") == dimension, F.lit(least)).otherwise(threshold)
+    return scorecard.withColumn("threshold", threshold)
+
+
 def stamped(frame: DataFrame, span: Span, layer: str = BATCH, complete_through: datetime | None = None) -> DataFrame:
     """Add what every table says about its refresh; an open day is complete through another moment."""
     return frame.withColumns(
@@ -284,8 +295,8 @@ def statement(name: str) -> str:
 
 
 @contextmanager
-def refresh_lock(settings: MysqlSettings, use_case: str) -> Iterator[Any]:
-    """A MySQL connection that holds this use case's refresh lock; raises ``RefreshRunning`` after a minute."""
+def refresh_lock(settings: MysqlSettings) -> Iterator[Any]:
+    """A MySQL connection that holds the lock of its database's refreshes; raises ``RefreshRunning`` after a minute."""
     connection = pymysql.connect(
         host=settings.host,
         port=settings.port,
@@ -295,11 +306,13 @@ def refresh_lock(settings: MysqlSettings, use_case: str) -> Iterator[Any]:
         charset="utf8mb4",
         autocommit=True,
     )
-    name = f"{use_case}.refresh_serving"
+    name = f"{settings.database}.refresh_serving"
     with connection, connection.cursor() as cursor:
         cursor.execute(statement("lock"), {"name": name, "seconds": LOCK_SECONDS})
         if cursor.fetchone() != (1,):
-            raise RefreshRunning(f"another refresh of {use_case} is running: MySQL lock {name!r} is held")
+            raise RefreshRunning(
+                f"another refresh of database {settings.database} is running: MySQL lock {name!r} is held"
+            )
         try:
             yield cursor
         finally:
@@ -354,17 +367,18 @@ def refresh(
     closed = book.closed_days(use_case, book.INGEST)
     span = recent_span(closed, use_case.serving.recent_days, datetime.now(UTC), run_id)
     create_tables(spark, use_case)  # one may be declared since the last ingest
-    with refresh_lock(settings, use_case.name) as cursor:
+    with refresh_lock(settings) as cursor:
         positions = read_positions(cursor, span)
-        frames, positions = all_frames(spark, use_case, span, kafka or KafkaSettings.from_environment(), positions)
+        found = all_frames(spark, use_case, span, kafka or KafkaSettings.from_environment(), positions)
+        frames = found.tables
         drop_tables(cursor, [table + suffix for table in frames for suffix in (NEXT, OLD)])
         rows = {table: write_next(cursor, settings, table, frame) for table, frame in frames.items()}
         replaced = existing_tables(cursor) & set(frames)
         cursor.execute(swap_statement(list(frames), replaced))
         drop_tables(cursor, [table + OLD for table in replaced])
         create_views(cursor, [table.removesuffix(OPEN) for table in frames if table.endswith(OPEN)])
-        write_positions(cursor, span, positions)
-        write_log(cursor, span, rows, time.monotonic() - started)
+        write_positions(cursor, span, found.positions)
+        write_log(cursor, span, rows, time.monotonic() - started, found.complete_through)
     log.info("%s to %s in MySQL after %.1f s: %s", span.first, span.last, time.monotonic() - started, rows)
     return rows
 
@@ -373,10 +387,20 @@ def refresh(
 TopicPositions = dict[tuple[str, int], int]
 
 
+@dataclass(frozen=True)
+class Frames:
+    """Every table with what it says about its refresh, from where on the next one has to read the topics, and up to
+    when the open day is complete."""
+
+    tables: dict[str, DataFrame]
+    positions: TopicPositions
+    complete_through: datetime
+
+
 def all_frames(
     spark: SparkSession, use_case: UseCase, span: Span, kafka: KafkaSettings, positions: TopicPositions
-) -> tuple[dict[str, DataFrame], TopicPositions]:
-    """Every table with what it says about its refresh, and from where on the next one has to read the topics."""
+) -> Frames:
+    """Closed and open days, as of now."""
     unread = unread_now(use_case.name, kafka)  # before the table's version is looked up: see unlogged_predictions
     predictions = read_table(spark, use_case.name, predictions_table(use_case).name)
     sources: dict[str, OpenSource] = {}
@@ -392,7 +416,7 @@ def all_frames(
     frames = {table: stamped(f, span) for table, f in batch_frames(spark, use_case, span, predictions).items()}
     for table, frame in open_frames(spark, use_case, span, sources, unlogged).items():
         frames[table] = stamped(frame, span, SPEED, through)
-    return frames, after
+    return Frames(frames, after, through)
 
 
 def complete_through(span: Span, sources: Mapping[str, OpenSource]) -> datetime:
@@ -428,20 +452,21 @@ def write_positions(cursor: Any, span: Span, positions: TopicPositions) -> None:
         cursor.executemany(statement("write_refresh_positions"), lines)
 
 
-def write_log(cursor: Any, span: Span, rows: Mapping[str, int], seconds: float) -> None:
-    """Append one line per table to ``refresh_log``."""
+def write_log(cursor: Any, span: Span, rows: Mapping[str, int], seconds: float, open_through: datetime) -> None:
+    """Append one line per table to ``refresh_log``; those of the open day are complete through ``open_through``."""
     cursor.execute(statement("create_refresh_log"))
     about = {
         "run_id": span.run_id,
         "seconds": seconds,
-        "complete_through": span.complete_through.replace(tzinfo=None),
         "as_of": span.as_of.replace(tzinfo=None),
         "ds": span.last.isoformat(),
     }
-    lines = [
-        {**about, "table_name": table, "row_count": count, "layer": SPEED if table.endswith(OPEN) else BATCH}
-        for table, count in rows.items()
-    ]
+    layers = {BATCH: span.complete_through, SPEED: open_through}
+    lines = []
+    for table, count in rows.items():
+        layer = SPEED if table.endswith(OPEN) else BATCH
+        through = layers[layer].replace(tzinfo=None)
+        lines.append({**about, "table_name": table, "row_count": count, "layer": layer, "complete_through": through})
     cursor.executemany(statement("insert_refresh_log"), lines)
 
 

@@ -1,4 +1,4 @@
-"""The search: Ray Tune with ASHA and Optuna over the loop, several configurations per process.
+"""The search: Ray Tune with successive halving and Optuna over the loop, several configurations per process.
 
 Trials share one copy of the data in the object store and reuse their actors, so a configuration costs no start-up.
 The search is kept under a storage path and goes on from there after a crash. It knows configurations and validation
@@ -18,10 +18,10 @@ import pyarrow.fs
 import ray
 import torch
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from include.settings import S3Settings
+from include.training.halving import Halving
 from include.training.loop import EIGHTHS, FIRST_EIGHTHS, Loop, best_device, eighths_of
 from include.training.material import Material, Start
 from include.training.progress import ProgressPrinter
@@ -228,16 +228,20 @@ def _tune_config(plan: SearchPlan, first: Mapping[str, Any]) -> tune.TuneConfig:
         mode="min",
         num_samples=plan.trials,
         search_alg=OptunaSearch(seed=plan.seed, points_to_evaluate=[dict(first)]),
-        scheduler=ASHAScheduler(
-            time_attr="eighths",
-            max_t=EIGHTHS * plan.epochs,
-            grace_period=FIRST_EIGHTHS,
-            reduction_factor=REDUCTION,
-        ),
+        scheduler=Halving("eighths", rungs(plan.epochs), REDUCTION),
         max_concurrent_trials=min(plan.max_concurrent or cluster_has("CPU"), plan.trials),
         time_budget_s=plan.time_budget_s,
         reuse_actors=True,
     )
+
+
+def rungs(epochs: int) -> list[int]:
+    """After how many eighths of an epoch trials are given up: the first part, and so many times as much again."""
+    found, rung = [], FIRST_EIGHTHS
+    while rung < EIGHTHS * epochs:
+        found.append(rung)
+        rung *= REDUCTION
+    return found
 
 
 def _run_config(plan: SearchPlan, storage: str, filesystem: pyarrow.fs.FileSystem | None) -> tune.RunConfig:

@@ -29,7 +29,7 @@ def stream(stack: Stack) -> Server:
         prepare=lambda: _prepare(stack),
         probe=lambda: _probe(stack),
         on_demand=True,
-        start_limit_s=300,
+        start_limit_s=600,  # two queries over a cold JVM: minutes where the cores are shared
         stop_as_group=True,
     )
 

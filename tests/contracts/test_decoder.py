@@ -56,7 +56,7 @@ def check(text: bytes) -> bool:
     return quick is not None
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, suppress_health_check=list(HealthCheck))
 @given(MESSAGES, st.booleans())
 def test_what_is_taken_quickly_is_good(message: dict[str, Any], ascii_only: bool) -> None:
     check(json.dumps(message, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass"))

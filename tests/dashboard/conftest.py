@@ -16,7 +16,7 @@ FLAGS = ("--headless=shell", "--no-sandbox", "--font-render-hinting=none", "--di
 SIZE = {"width": 1440, "height": 1000}
 SECONDS = 1000.0
 #: A chart of the archive on a busy machine with a cold Hive.
-LIMIT = 180 * SECONDS
+LIMIT = 300 * SECONDS
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import json
 import uuid
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import sqlglot
@@ -11,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from dashboard import bundle
+from dashboard import alerts, bundle
 from dashboard.specs import Chart, Dataset, Store, Text, datasets_of
 from dashboard.use_cases.flight_delay import DASHBOARDS, SCHEMA, SOURCES
+from include.alerts import Kind
+from include.spark_jobs.catalog import VIEWS
+from include.spark_jobs.refresh_serving import RECENT_EVENTS, RECENT_PREDICTIONS, view_name
 from include.tables import all_tables
 from include.use_case import load_use_case
 
@@ -24,11 +28,12 @@ URIS: dict[Store, str] = {
 }
 CHARTS = [chart for page in DASHBOARDS for chart in page.charts()]
 DATASETS = datasets_of(DASHBOARDS)
+WITH_OPEN_DAYS = {RECENT_EVENTS, RECENT_PREDICTIONS, *USE_CASE.serving.statistics}
 MYSQL_TABLES = {
-    *("recent_events", "recent_predictions", "model_quality", "runtime_metrics", "data_quality", "refresh_log"),
-    *USE_CASE.serving.statistics,
+    *("model_quality", "runtime_metrics", "data_quality", "statistics", "alerts", "refresh_log"),
+    *map(view_name, WITH_OPEN_DAYS),
 }
-HIVE_TABLES = {table.name for table in all_tables(USE_CASE)}
+HIVE_TABLES = {table.name for table in all_tables(USE_CASE)} | {path.stem for path in VIEWS.glob("*.sql")}
 DIALECTS = {"MySQL": "mysql", "Hive": "spark"}
 
 
@@ -45,10 +50,26 @@ def test_the_four_pages_are_there_under_their_addresses() -> None:
     assert {source.name for source in USE_CASE.sources} == set(SOURCES)
 
 
+def test_every_kind_of_alert_is_counted() -> None:
+    assert set(alerts.KINDS) == set(get_args(Kind))
+
+
+def test_statistics_are_those_of_slices_that_the_use_case_names() -> None:
+    asked = {
+        found.this.name: found.expression.this
+        for chart in CHARTS
+        if chart.dataset.name == "Shares with intervals" and chart.where
+        for found in sqlglot.parse_one(chart.where, dialect="spark").find_all(exp.EQ)
+    }
+    assert set(asked) == {"feature"}
+    assert {chart.x for chart in CHARTS if chart.dataset.name == "Shares with intervals" and chart.x} == {"value"}
+    assert asked["feature"] in USE_CASE.slices
+
+
 @pytest.mark.parametrize("dataset", DATASETS, ids=name_of)
 def test_a_dataset_reads_tables_that_exist_and_changes_nothing(dataset: Dataset) -> None:
     (statement,) = sqlglot.parse(dataset.sql, dialect=DIALECTS[dataset.store])
-    assert isinstance(statement, exp.Select)
+    assert isinstance(statement, exp.Query)
     known = MYSQL_TABLES if dataset.store == "MySQL" else HIVE_TABLES
     assert {table.name for table in statement.find_all(exp.Table)} <= known
     assert dataset.time is None or dataset.time in dataset.column_names()
@@ -57,7 +78,7 @@ def test_a_dataset_reads_tables_that_exist_and_changes_nothing(dataset: Dataset)
 @pytest.mark.parametrize("dataset", DATASETS, ids=name_of)
 def test_a_dataset_declares_the_columns_that_its_statement_returns(dataset: Dataset) -> None:
     (statement,) = sqlglot.parse(dataset.sql, dialect=DIALECTS[dataset.store])
-    assert isinstance(statement, exp.Select)
+    assert isinstance(statement, exp.Query)
     assert [column.name for column in dataset.columns] == list(statement.named_selects)
 
 

@@ -117,6 +117,11 @@ def listed(page: Page, what: str) -> list[dict[str, Any]]:
     return list(answer.json()["result"])
 
 
+def test_superset_has_the_charts_of_the_definitions_and_no_other(page: Page) -> None:
+    defined = {chart.name for dashboard in DASHBOARDS for chart in dashboard.charts()}
+    assert {chart["slice_name"] for chart in listed(page, "chart")} == defined
+
+
 def state_of(page: Page, query: int) -> str:
     answer = page.request.get(f"/api/v1/query/{query}")
     assert answer.ok, answer.text()

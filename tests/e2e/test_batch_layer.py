@@ -5,18 +5,15 @@ Landing files of ten days -> ``ingest_window`` -> one more day by ``ingest_raw``
 each looks at what one stage left behind.
 """
 
-import gzip
-import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
-import pandas as pd
 import pymysql
 import pytest
 from deltalake import DeltaTable
@@ -24,12 +21,13 @@ from deltalake import DeltaTable
 from include import ledger
 from include.bundle.store import S3Store
 from include.lake import open_table
-from include.landing import list_landing, s3_client
-from include.locations import LANDING_BUCKET, MODELS_BUCKET, Lake, Models
+from include.locations import MODELS_BUCKET, Lake, Models
 from include.settings import S3Settings
 from include.use_case import load_use_case
 from local_stack.airflow_api import AirflowApi, now
 from local_stack.analyst import query_hive, query_mysql
+from tests.e2e.conftest import FOR_ANALYSTS
+from tests.landing_truth import departures_landed, facts_landed
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
@@ -54,6 +52,8 @@ def run(airflow: AirflowApi, dag_id: str, conf: Mapping[str, Any] | None = None,
     airflow.unpause(dag_id)
     run_id = airflow.trigger(dag_id, conf, key)
     airflow.follow(dag_id, run_id, 900)
+    if dag_id in FOR_ANALYSTS:
+        airflow.pause(dag_id)
     return run_id
 
 
@@ -81,7 +81,7 @@ def test_a_window_of_days_lands_and_is_ingested(airflow: AirflowApi, environment
 
 def test_a_nightly_day_follows_through_its_assets(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
     started = now()
-    for dag_id in ("preprocess_features", "load_metrics", "refresh_serving"):
+    for dag_id in ("preprocess_features", "load_metrics"):
         airflow.wait_for_dag(dag_id)
         airflow.unpause(dag_id)
     run(airflow, "ingest_raw", key=NIGHTLY.isoformat())
@@ -140,25 +140,9 @@ def test_analysts_read_recent_days_from_mysql(airflow: AirflowApi, environment: 
         query_mysql(environment, "delete from recent_events")
 
 
-def facts_landed(environment: Mapping[str, str]) -> dict[tuple[str, str], int]:
-    """Good facts by (source, day), counted from the landing files themselves with pandas."""
-    client = s3_client(S3Settings.from_environment(environment))
-    counts = {}
-    for source in (contract.name for contract in USE_CASE.sources):
-        for number in range((NIGHTLY - FIRST).days + 1):
-            day = FIRST + timedelta(days=number)
-            keys = list_landing(client, USE_CASE.name, [source], [day])
-            counts[(source, day.isoformat())] = sum(len(landed(client, key)) for key in keys)
-    return counts
-
-
-def landed(client: Any, key: str) -> pd.DataFrame:
-    body = client.get_object(Bucket=LANDING_BUCKET, Key=key)["Body"].read()
-    return pd.read_csv(io.BytesIO(gzip.decompress(body)), dtype=str)
-
-
 def test_landing_files_hive_and_mysql_tell_the_same_numbers(environment: Mapping[str, str]) -> None:
-    truth = facts_landed(environment)
+    closed = [FIRST + timedelta(days=number) for number in range((NIGHTLY - FIRST).days + 1)]
+    truth = facts_landed(USE_CASE, closed)
     sources = [contract.name for contract in USE_CASE.sources]
     accepted = " union all ".join(f"select '{name}', ds, count(*) from raw_{name} group by ds" for name in sources)
     hive = {(source, ds): count for source, ds, count in query_hive(environment, accepted)}
@@ -171,14 +155,15 @@ def test_landing_files_hive_and_mysql_tell_the_same_numbers(environment: Mapping
     assert len(days) == USE_CASE.serving.recent_days
     assert {(s, ds): n for s, ds, n in shown} == {key: n for key, n in hive.items() if key[1] in days}
     # Rates too: late departures of each day by its own facts, straight from the landing files
-    client = s3_client(S3Settings.from_environment(environment))
-    rates = {}
-    for ds in days:
-        (key,) = list_landing(client, USE_CASE.name, ["departures"], [date.fromisoformat(ds)])
-        delays = landed(client, key)["departure_delay"].astype(int)
-        rates[ds] = (len(delays), int((delays > 15).sum()))
     statement = "select ds, sum(departed), sum(departed_late) from daily_stats group by ds"
-    assert {ds: (int(n), int(late)) for ds, n, late in query_mysql(environment, statement)} == rates
+    assert {ds: (int(n), int(late)) for ds, n, late in query_mysql(environment, statement)} == (
+        departures_landed(USE_CASE, days)
+    )
+    by_day = "select ds, count(*), sum(if(departure_delay > 15, 1, 0)) from raw_departures group by ds"
+    every_day = departures_landed(USE_CASE, [day.isoformat() for day in closed])
+    assert {ds: (n, late) for ds, n, late in query_hive(environment, by_day)} == {
+        ds: counts for ds, counts in every_day.items() if counts[0]
+    }
 
 
 def test_what_the_champion_pins_is_there_after_maintenance(airflow: AirflowApi, environment: Mapping[str, str]) -> None:

@@ -59,7 +59,7 @@ def steps(clock: Clock, at: datetime, beat: int = 5) -> Iterator[Step]:
     return iter(LiveSteps(day_of, at, asking_from, timedelta(seconds=beat), clock, clock.sleep))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 3 * 86_400), st.integers(0, 2 * 86_400), st.integers(1, 3600))
 def test_facts_go_out_once_in_order_over_nights_and_outages(started: int, outage: int, beat: int) -> None:
     at = MIDNIGHT + timedelta(seconds=started)

@@ -5,10 +5,13 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
 from include.features.spec import Feature
 from include.spark_jobs.compute_statistics import (
+    MONTH,
     Spans,
     change_rows,
     counts_by_day,
@@ -38,7 +41,16 @@ def rows(spark: SparkSession) -> DataFrame:
 def test_spans() -> None:
     assert SPANS.month == (date(2013, 1, 31), date(2013, 3, 1))
     assert SPANS.before == (FIRST, date(2013, 1, 30))
-    assert Spans(FIRST, FIRST + timedelta(days=3)).before is None
+    assert Spans(FIRST, FIRST).before is None
+
+
+@given(st.integers(min_value=1, max_value=200))
+def test_months_are_of_equal_length_and_meet(days: int) -> None:
+    spans = Spans(FIRST, FIRST + timedelta(days=days))
+    assert spans.before is not None
+    (first, end), (begin, last) = spans.before, spans.month
+    assert first >= spans.first and begin == end + timedelta(days=1) and last == spans.last
+    assert last - begin == end - first == timedelta(days=min(MONTH, (days + 1) // 2) - 1)
 
 
 def test_counts_are_by_value_and_day(rows: DataFrame) -> None:
@@ -68,5 +80,5 @@ def test_a_feature_that_has_moved_has_drifted(rows: DataFrame) -> None:
     assert found["size"]["psi"] > 0.25
     assert found["size"]["rows"] == 300
     assert not math.isnan(found["size"]["psi"])
-    assert drift_rows(rows, [SIZE], Spans(FIRST, FIRST + timedelta(days=3))) == []
+    assert drift_rows(rows, [SIZE], Spans(FIRST, FIRST)) == []
     assert np.isfinite(found["size"]["psi"])

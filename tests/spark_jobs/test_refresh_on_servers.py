@@ -103,6 +103,11 @@ def test_every_row_says_which_layer_it_is_from_and_how_complete(live: Live) -> N
         ("batch", "2012-12-31", end, 1),
         ("speed", OPEN_DAY.isoformat(), datetime(2013, 1, 2, 20), 1),
     ]
+    logged = ask(
+        f"SELECT layer, MIN(complete_through), MAX(complete_through) FROM refresh_log WHERE run_id = '{live.run_id}' "
+        "GROUP BY layer ORDER BY layer"
+    )
+    assert logged == [("batch", end, end), ("speed", *[datetime(2013, 1, 2, 20)] * 2)]
 
 
 def test_nobody_sees_a_part_of_a_refresh_and_the_day_that_closes_is_the_same(live: Live) -> None:

@@ -19,6 +19,7 @@ from include.spark_jobs.refresh_serving import (
     swap_statement,
     view_ddl,
     with_text_times,
+    with_thresholds,
 )
 from include.use_case import load_use_case
 
@@ -95,6 +96,13 @@ def test_newest_days_are_those_the_table_has(spark: SparkSession) -> None:
     frame = spark.createDataFrame([("2013-01-01",), ("2013-01-05",), ("2013-01-06",)], "ds string")
     assert sorted(row["ds"] for row in newest_days(frame, 2).collect()) == ["2013-01-05", "2013-01-06"]
     assert newest_days(frame.where("false"), 2).count() == 0
+
+
+def test_the_scorecard_has_each_dimensions_threshold(spark: SparkSession) -> None:
+    frame = spark.createDataFrame([("validity", 0.9), ("uniqueness", 1.0)], "dimension string, value double")
+    found = with_thresholds(frame, {"validity": 0.95, "accuracy": 0.5}).collect()
+    assert {row["dimension"]: row["threshold"] for row in found} == {"validity": 0.95, "uniqueness": None}
+    assert with_thresholds(frame, {}).where("threshold IS NULL").count() == 2
 
 
 def test_recent_predictions_have_their_label_and_what_they_could_see(spark: SparkSession) -> None:

@@ -18,7 +18,7 @@ SCHEMA = schemathesis.openapi.from_wsgi("/openapi.json", create_app(make_config(
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_every_answer_is_as_described(case: schemathesis.Case, world: World) -> None:
     response = case.call(app=world.app, headers={"Authorization": f"Bearer {TOKEN}"})
     case.validate_response(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from include.features.columns import ARROW_TYPES, numpy_columns
@@ -46,7 +46,6 @@ def arrow_table(queries: list[Query]) -> pa.Table:
     return pa.table(columns)
 
 
-@settings(deadline=None)
 @given(st.lists(SUBJECTS, min_size=1, max_size=5))
 def test_columns_and_keys_are_those_of_arrow(subjects: list[dict[str, Any]]) -> None:
     queries = QueryReader(USE_CASE, 10).read(json.dumps({"subjects": subjects}).encode())
@@ -59,7 +58,6 @@ def test_columns_and_keys_are_those_of_arrow(subjects: list[dict[str, Any]]) -> 
         assert list(key_texts(records, key)) == arrow_keys(arrow_table(queries), key)
 
 
-@settings(deadline=None)
 @given(SUBJECTS, st.sampled_from([None, "2013-01-01T00:00:00Z", "2012-12-31T23:59:59Z"]))
 def test_the_quick_way_and_the_thorough_one_give_the_same_query(
     given_subject: dict[str, Any], wanted: str | None

@@ -358,7 +358,7 @@ def test_every_form_of_a_good_request_is_answered_alike(world: World, changes: d
     assert response.json["predictions"][0]["probability"] == pytest.approx(usual.json["predictions"][0]["probability"])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(1, 400), max_size=12), chunked=st.sampled_from([0, 1, 50]))
 def test_however_the_bytes_arrive(world: World, cuts: list[int], chunked: int) -> None:
     wire = ask(subject(), chunked=chunked).wire()

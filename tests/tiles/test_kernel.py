@@ -69,7 +69,7 @@ def look_up(index: TileIndex, windows: Sequence[Window], keys: Any, minutes: Any
     return window_columns([index], WindowPlan.of(windows), {("key",): keys}, np.array(minutes), until)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TILES, QUERIES, st.lists(st.integers(1, 20), min_size=1, max_size=3, unique=True))
 def test_lookup_equals_brute_force(tiles: Tiles, queries: list[tuple[str | None, int]], spans: list[int]) -> None:
     windows = [Window(f"w{span}", TILE, ("key",), span) for span in spans]
@@ -88,7 +88,7 @@ SUMS = Tile("sums", "others", ("key",), (Measure("count", "count"),))
 TURNED = Tile("turned", "others", ("key",), (Measure("latest", "last", "x"), Measure("total", "sum", "x")))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TILES, TILES, TILES, QUERIES, st.integers(1, 20), st.data())
 def test_kinds_do_not_mix_and_indexes_add_up(
     mixed: Tiles, sums: Tiles, turned: Tiles, queries: list[tuple[str | None, int]], span: int, data: st.DataObject

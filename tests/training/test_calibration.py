@@ -25,7 +25,7 @@ def repeated(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return labels[chosen], logits[chosen], DAYS
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 1000), st.floats(-8, 8))
 def test_a_shift_brings_the_mean_to_the_share(seed: int, off: float) -> None:
     labels, logits = drawn(1.0, seed)

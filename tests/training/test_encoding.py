@@ -41,7 +41,7 @@ def test_a_feature_that_says_nothing_gets_no_edges() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=200))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_edges_rise_and_span_the_values(values: list[float]) -> None:
     edges = NumericEncoder.fit("x", np.array(values), bins=8).edges
     assert list(edges) == sorted(set(edges))

@@ -50,7 +50,7 @@ ENCODERS = st.builds(
 CATEGORY = CategoryEncoder("c", ("a", "b", "ä"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(ENCODERS, min_size=1, max_size=4), st.data())
 def test_folded_is_alike_at_edges_between_them_beyond_them_and_without_a_value(
     numeric: list[NumericEncoder], data: st.DataObject

@@ -20,7 +20,7 @@ def population(random: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndar
 
 
 @given(st.lists(ROW, min_size=2, max_size=60))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_the_weighted_area_is_scikit_learns_with_ties_and_rows_left_out(drawn: list[tuple[bool, int, int]]) -> None:
     labels, scores, weights = (np.array(column, dtype=np.float64) for column in zip(*drawn, strict=True))
     ranks = Ranks.of(labels, scores)

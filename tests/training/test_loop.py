@@ -110,7 +110,7 @@ def test_a_run_goes_on_from_given_weights() -> None:
 
 
 @given(count=st.integers(0, 40_000), seed=st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_row_comes_once_however_many_there_are(count: int, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("include.training.loop.MIXED_ROWS", 8192)

@@ -96,7 +96,7 @@ def test_a_killed_trial_ends_like_an_undisturbed_one(
         assert torch.equal(weights, killed.loop.best_network().state_dict()[name]), name
 
 
-LONGER = SearchPlan(trials=8, epochs=4, seed=5, max_concurrent=1)
+LONGER = SearchPlan(trials=24, epochs=4, seed=5, max_concurrent=1)
 SEARCH = """
 import sys
 from tests.training.test_tune import LONGER, small

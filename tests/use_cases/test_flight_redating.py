@@ -58,7 +58,7 @@ def between(facts: dict[str, pd.DataFrame], first: date, last: date) -> dict[str
     return {s: t[t["ds"].between(first.isoformat(), last.isoformat())] for s, t in facts.items()}
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.dates(date(2026, 1, 8), date(2026, 12, 20)))
 def test_a_re_dated_day_has_the_facts_of_its_source_day(year: upstream.Upstream, day: date) -> None:
     shift = pd.Timedelta(shift_of(cycle_of(day)))

@@ -80,7 +80,7 @@ def stream_of(sent: list[bytes], late: set[str]) -> tuple[Told, dict[Any, int]]:
     return told, dict(Counter(tiles))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.builds(Shares, st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0, 0.5), st.integers(0, 99)))
 def test_a_book_balances_however_the_facts_were_disturbed(shares: Shares) -> None:
     sent, late = departures_sent(shares)

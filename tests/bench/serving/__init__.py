@@ -1,0 +1,1 @@
+"""How fast analysts are served: ``make bench-serving``."""
