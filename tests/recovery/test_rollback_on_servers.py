@@ -50,6 +50,7 @@ def test_the_form_puts_the_former_champion_back() -> None:
 
     airflow = AirflowApi.from_environment(os.environ)
     airflow.wait_for_dag("rollback_model")
+    airflow.unpause("rollback_model")
     run_id = airflow.trigger("rollback_model", {"reason": "its weights are random"})
     airflow.follow("rollback_model", run_id, 300)
     head = read_ledger(store, USE_CASE.name)[-1]
