@@ -11,6 +11,8 @@ BENCH_PORT_BASE ?= 22400
 LIVE_PORT_BASE ?= 21600
 # The tests refresh MySQL and look at ages when they need it: every few minutes it would slow them, or swap tables under them.
 TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON=
+# These need no Airflow, Ray, stream or predictor, which would take a third of two cores from them.
+ON_FOUR_SERVERS := tests/spark_jobs tests/recovery tests/training
 UNITS := not integration and not e2e and not dashboard
 # Schemathesis gives all tests of this file one name, and pytest-xdist runs one test of a name: it runs alone.
 ONE_NAME := tests/speed_service/test_api_description.py
@@ -50,7 +52,9 @@ live: install ## the facts of 2013 re-dated to today, in real time, on a stack o
 
 test: test-unit ## all tests: units, then the real servers and one end-to-end run on a stack of their own
 	@export $(TEST_ENV); $(STACK) down && rm -rf .local/test; trap '$(STACK) down' EXIT; \
-	$(STACK) up --all --without superset superset-worker && source .local/test/conf/process.env && $(PY) -m pytest -m "integration or e2e"
+	$(STACK) up s3 kafka mysql metastore && source .local/test/conf/process.env && $(PY) -m pytest -m integration $(ON_FOUR_SERVERS) && \
+	$(STACK) up --all --without superset superset-worker && source .local/test/conf/process.env && \
+	$(PY) -m pytest -m "integration or e2e" $(addprefix --ignore ,$(ON_FOUR_SERVERS))
 
 test-unit: install ## the tests that need no server
 	@$(PY) -m pytest -n 2 --dist loadfile -m "$(UNITS)" --ignore $(ONE_NAME)

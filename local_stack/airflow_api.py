@@ -84,12 +84,12 @@ class AirflowApi:
         return list(self.call("GET", f"/dags/{dag_id}/dagRuns", params=query)["dag_runs"])
 
     def wait_for_triggered_run(
-        self, dag_id: str, since: datetime, seconds: float = 300, partition_key: str | None = None
+        self, dag_id: str, since: datetime, seconds: float = 300, partition_key: str | None = None, by: str = ""
     ) -> str:
-        """Wait for a run that something else (an asset) starts, and return its run id."""
+        """Wait for a run that something else (an asset, or the DAG ``by``) starts, and return its run id."""
         for _ in poll(seconds):
             for run in self.runs_since(dag_id, since):
-                if partition_key in (None, run.get("partition_key")):
+                if partition_key in (None, run.get("partition_key")) and run["dag_run_id"].startswith(by):
                     return str(run["dag_run_id"])
         raise RunFailed(f"no run of {dag_id} was started within {seconds:.0f} s")
 

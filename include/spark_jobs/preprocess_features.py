@@ -11,6 +11,7 @@ import gzip
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -222,9 +223,14 @@ def preprocess(spark: SparkSession, use_case: UseCase, days: Sequence[date], run
     refuse_open_days(use_case, days, book.closed_days(use_case, book.INGEST))
     references = read_references(s3_client(), use_case)
     write_tiles(spark, use_case, tile_days(use_case, days, book.closed_days(use_case, book.PREPROCESS)), run_id)
-    write_features(spark, use_case, days, references, run_id)
     closing = [date.fromisoformat(ds) for ds in book.closed_label_days(use_case, days)]
-    write_labels(spark, use_case, closing, run_id)
+    with ThreadPoolExecutor(
+        2
+    ) as pool:  # both read facts and tiles alone, and a small day's time goes into planning, which one core does
+        features = pool.submit(write_features, spark, use_case, days, references, run_id)
+        labels = pool.submit(write_labels, spark, use_case, closing, run_id)
+        features.result()
+        labels.result()
     kafka, topics, now = KafkaSettings.from_environment(), Topics(use_case.name), datetime.now(UTC)
     send(quality_messages(spark, use_case, days, run_id, now), topics.metrics, kafka)
     counts = day_counts(spark, use_case, days).persist()

@@ -11,6 +11,7 @@ after it is *open*: it goes into tables of its own (``<table>_open``, layer ``sp
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -73,6 +74,8 @@ LONG_TEXTS = frozenset({"fact", "as_of_sources", "metric_id", "alert_id", "messa
 TIMESTAMP_FORMAT = "yyyy-MM-dd HH:mm:ss.SSSSSS"
 NEXT = "__next"
 OLD = "__old"
+#: Tables filled side by side: each waits for a plan, for rows, and for MySQL.
+TABLES_AT_ONCE = 3
 
 
 class NothingToServe(ValueError):
@@ -350,13 +353,22 @@ def with_text_times(frame: DataFrame) -> DataFrame:
     return frame.withColumns({name: F.date_format(name, TIMESTAMP_FORMAT) for name in times})
 
 
-def write_next(cursor: Any, settings: MysqlSettings, table: str, frame: DataFrame) -> int:
-    """Create and fill ``<table>__next``; returns its rows."""
-    cursor.execute(mysql_ddl(table + NEXT, frame.schema))
-    options = jdbc_options(settings, table + NEXT)
-    with_text_times(frame).coalesce(2).write.format("jdbc").mode("append").options(**options).save()
-    cursor.execute(f"SELECT COUNT(*) FROM {identifier(table + NEXT)}")
-    return int(cursor.fetchone()[0])
+def write_next(cursor: Any, settings: MysqlSettings, frames: Mapping[str, DataFrame]) -> dict[str, int]:
+    """Create and fill every ``<table>__next``; returns rows by table."""
+
+    def fill(table: str) -> None:
+        options = jdbc_options(settings, table + NEXT)
+        with_text_times(frames[table]).coalesce(2).write.format("jdbc").mode("append").options(**options).save()
+
+    for table, frame in frames.items():
+        cursor.execute(mysql_ddl(table + NEXT, frame.schema))
+    with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
+        list(pool.map(fill, frames))
+    rows = {}
+    for table in frames:
+        cursor.execute(f"SELECT COUNT(*) FROM {identifier(table + NEXT)}")
+        rows[table] = int(cursor.fetchone()[0])
+    return rows
 
 
 def refresh(
@@ -372,7 +384,7 @@ def refresh(
         found = all_frames(spark, use_case, span, kafka or KafkaSettings.from_environment(), positions)
         frames = found.tables
         drop_tables(cursor, [table + suffix for table in frames for suffix in (NEXT, OLD)])
-        rows = {table: write_next(cursor, settings, table, frame) for table, frame in frames.items()}
+        rows = write_next(cursor, settings, frames)
         replaced = existing_tables(cursor) & set(frames)
         cursor.execute(swap_statement(list(frames), replaced))
         drop_tables(cursor, [table + OLD for table in replaced])

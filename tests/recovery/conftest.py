@@ -32,7 +32,7 @@ def worlds() -> Iterator[Worlds]:
     mark = uuid.uuid4().hex[:8]
     names = [f"test_{what}_{mark}" for what in ("strict", "fair", "other")]
     with topics_for(names), spark_process(names) as pool:
-        workshop = Workshop(pool, *names, "")
+        workshop = Workshop(pool, *names)
         for name in names[:2]:
             feed(name, LAST)
         workshop.do(steps.load, names[0], FIRST, LAST, steps.TOO_STRICT)

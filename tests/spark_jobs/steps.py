@@ -16,7 +16,7 @@ from include.landing import s3_client
 from include.settings import MysqlSettings
 from include.spark_jobs import compute_statistics as statistics_job
 from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving, score_predictions
-from include.spark_jobs.catalog import VIEWS, days_between, read_table
+from include.spark_jobs.catalog import VIEWS, create_tables, days_between, read_table
 from include.spark_jobs.session import open_session
 from include.tiles.build import TILE_COLUMNS, build_tiles
 from include.use_case import UseCase, load_use_case
@@ -46,6 +46,13 @@ def ingest_and_preprocess(name: str, first: date, last: date, run_id: str) -> No
     book.close_ingest_book(named(name), days, run_id)
     preprocess_features.preprocess(session(), named(name), days, run_id)
     book.close_preprocess_book(named(name), days, run_id)
+
+
+def open_days(name: str, days: list[date]) -> list[date]:
+    """Those of the days whose ingest is not closed."""
+    create_tables(session(), named(name))
+    closed = book.closed_days(named(name), book.INGEST)
+    return [day for day in days if day.isoformat() not in closed]
 
 
 def preprocess(name: str, first: date, last: date, run_id: str) -> None:

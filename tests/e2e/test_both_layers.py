@@ -1,8 +1,9 @@
-"""One record's way through the whole batch layer, on real servers, driven through Airflow's REST API.
+"""One record's way through both layers, on real servers, driven through Airflow's REST API.
 
-Landing files of ten days -> ``ingest_window`` -> one more day by ``ingest_raw`` and its asset -> ``train_model`` ->
-``promote_model`` -> ``load_metrics`` -> ``refresh_serving`` -> the predictor's answer. The tests run in file order:
-each looks at what one stage left behind.
+Landing files of ten days -> ``ingest_window`` -> ``train_model`` -> ``promote_model`` -> the predictor's answer ->
+a day on Kafka while servers are killed -> the same day by ``ingest_raw`` and its asset -> ``load_metrics``, where what
+was served equals its recomputation in batch to the bit -> ``refresh_serving`` -> Hive and MySQL. The tests run in
+file order: each looks at what one stage left behind.
 """
 
 import json
@@ -34,7 +35,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 USE_CASE = load_use_case("flight_delay")
 FIRST = USE_CASE.history_start
 LAST = FIRST + timedelta(days=9)
+#: Streamed first, and by night in the batch layer.
 NIGHTLY = LAST + timedelta(days=1)
+KILLS = ("stream@09:00", "predictor@13:00", "kafka@18:00")
 
 
 @pytest.fixture(scope="module")
@@ -79,20 +82,6 @@ def test_a_window_of_days_lands_and_is_ingested(airflow: AirflowApi, environment
     assert sum(row["landed"] for row in book if row["source"] == USE_CASE.subject_source) > 7000
 
 
-def test_a_nightly_day_follows_through_its_assets(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
-    started = now()
-    for dag_id in ("preprocess_features", "load_metrics"):
-        airflow.wait_for_dag(dag_id)
-        airflow.unpause(dag_id)
-    run(airflow, "ingest_raw", key=NIGHTLY.isoformat())
-    run_id = airflow.wait_for_triggered_run("preprocess_features", started, partition_key=NIGHTLY.isoformat())
-    airflow.follow("preprocess_features", run_id, 600)
-    assert rows(environment, "features", ds=NIGHTLY.isoformat())
-    closed = (NIGHTLY - timedelta(days=USE_CASE.label_horizon_days)).isoformat()
-    assert rows(environment, "labels", ds=closed)
-    assert not rows(environment, "labels", ds=NIGHTLY.isoformat()), "a day's labels must not close before its horizon"
-
-
 def test_a_model_is_trained_promoted_and_served(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
     started = now()
     airflow.wait_for_dag("promote_model")
@@ -118,8 +107,38 @@ def subject(environment: Mapping[str, str]) -> dict[str, Any]:
     return {name: f"{v:%Y-%m-%dT%H:%M:%SZ}" if isinstance(v, datetime) else v for name, v in found.items()}
 
 
+def test_a_day_is_served_while_every_server_is_killed_once() -> None:
+    command = [sys.executable, "-m", "local_stack.replay", "--from", NIGHTLY.isoformat(), "--to", NIGHTLY.isoformat()]
+    kills = [word for kill in KILLS for word in ("--kill", kill)]
+    shares = ("--duplicates", "0.02", "--bad", "0.01", "--late", "0.01", "--step-minutes", "30")
+    done = subprocess.run([*command, *kills, *shares], capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    assert done.stdout.count("kill -9") == len(KILLS)
+
+
+def test_a_nightly_day_follows_through_its_assets(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
+    started = now()
+    run(airflow, "ingest_raw", key=NIGHTLY.isoformat())
+    run_id = airflow.wait_for_triggered_run("preprocess_features", started, partition_key=NIGHTLY.isoformat())
+    airflow.follow("preprocess_features", run_id, 600)
+    assert rows(environment, "features", ds=NIGHTLY.isoformat())
+    closed = (NIGHTLY - timedelta(days=USE_CASE.label_horizon_days)).isoformat()
+    assert rows(environment, "labels", ds=closed)
+    assert not rows(environment, "labels", ds=NIGHTLY.isoformat()), "a day's labels must not close before its horizon"
+    loads = airflow.wait_for_triggered_run("load_metrics", started, by="preprocess_features")
+    airflow.follow("load_metrics", loads, 600)
+
+
+def test_what_was_served_equals_batch(environment: Mapping[str, str]) -> None:
+    ds = NIGHTLY.isoformat()
+    served = f"select count(*), count(distinct id) from predictions where ds = '{ds}' and via = 'kafka'"
+    answers, subjects = query_hive(environment, served)[0]
+    assert answers == subjects > 500
+    parity = f"select value from data_quality where ds = '{ds}' and source = 'predictions' and dimension = 'parity'"
+    assert [value for (value,) in query_hive(environment, parity)] == [1.0]
+
+
 def test_metrics_reach_hive_exactly_once(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
-    run(airflow, "load_metrics")
     once = query_hive(environment, "select count(*), count(distinct metric_id) from training_runs")[0]
     run(airflow, "load_metrics")
     twice = query_hive(environment, "select count(*), count(distinct metric_id) from training_runs")[0]
@@ -136,6 +155,8 @@ def test_analysts_read_recent_days_from_mysql(airflow: AirflowApi, environment: 
     assert events > 0
     assert runs == 1
     assert days > 0
+    shown = query_mysql(environment, f"select count(*) from recent_predictions where ds = '{NIGHTLY.isoformat()}'")
+    assert shown[0][0] > 500
     with pytest.raises(pymysql.err.OperationalError, match="denied"):
         query_mysql(environment, "delete from recent_events")
 

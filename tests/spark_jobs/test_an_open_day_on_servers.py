@@ -43,7 +43,7 @@ class Live:
 
 @pytest.fixture(scope="module")
 def live(workshop: Workshop) -> Iterator[Live]:
-    name, topics = workshop.live, Topics(workshop.live)
+    name, topics = workshop.days, Topics(workshop.days)
     kafka = KafkaSettings.from_environment()
     made = [NewTopic(topics.facts(source), 2) for source in SOURCES]
     admin = make_topics(kafka.bootstrap, made)
