@@ -8,7 +8,7 @@ from tests.recovery.conftest import LAST, Worlds
 from tests.recovery.content import DERIVED, content
 from tests.spark_jobs.workshop import FIRST, feed
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.drill
 
 SOURCE = "arrivals"
 
