@@ -10,7 +10,8 @@ TEST_PORT_BASE ?= 22200
 BENCH_PORT_BASE ?= 22400
 LIVE_PORT_BASE ?= 21600
 # The tests refresh MySQL and look at ages when they need it: every few minutes it would slow them, or swap tables under them.
-TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON=
+TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON= \
+  AIRFLOW__API__EXPOSE_STACKTRACE=True
 # These need no Airflow, Ray, stream or predictor, which would take a third of two cores from them.
 ON_FOUR_SERVERS := tests/spark_jobs tests/training tests/recovery
 UNITS := not integration and not e2e and not dashboard and not drill
