@@ -10,9 +10,10 @@ TEST_PORT_BASE ?= 22200
 BENCH_PORT_BASE ?= 22400
 LIVE_PORT_BASE ?= 21600
 # The tests refresh MySQL and look at ages when they need it: every few minutes it would slow them, or swap tables under them.
-TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON=
+TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON= \
+  AIRFLOW__API__EXPOSE_STACKTRACE=True
 # These need no Airflow, Ray, stream or predictor, which would take a third of two cores from them.
-ON_FOUR_SERVERS := tests/spark_jobs tests/recovery tests/training
+ON_FOUR_SERVERS := tests/spark_jobs tests/training tests/recovery
 UNITS := not integration and not e2e and not dashboard and not drill
 # Schemathesis gives all tests of this file one name, and pytest-xdist runs one test of a name: it runs alone.
 ONE_NAME := tests/speed_service/test_api_description.py
@@ -95,7 +96,7 @@ bench-training: install ## the network beside a tuned LightGBM and pytabkit on a
 
 drills: install ## servers and jobs killed at random moments while analysts read, on a stack of its own: ARGS="--reads 100000 --seed 7"
 	@export LAMBDA_DL_STATE=.local/drill LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/drill; \
-	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore hiveserver2 && source .local/drill/conf/process.env && $(PY) -m pytest -m drill tests/recovery && $(PY) -m tests.drills.serving $(ARGS)
+	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore hiveserver2 && source .local/drill/conf/process.env && $(PY) -m pytest -m drill $(ON_FOUR_SERVERS) && $(PY) -m tests.drills.serving $(ARGS)
 
 lock: install ## resolve requirements.in and the jars again, and pin what comes out
 	@.local/boot/bin/uv pip compile requirements.in --override override.txt --universal --python-version 3.11 \

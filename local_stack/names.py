@@ -63,7 +63,7 @@ POOLS: dict[str, str] = {
     "write_serving": "The one writer of the MySQL serving tables",
 }
 
-# What a deployment may say about DAGs and alerts, by variables of the environment in which the stack is started.
+# What a deployment may say about DAGs, alerts and errors, by variables of the environment that starts the stack.
 AIRFLOW_SETTINGS = (
     *(
         "LAMBDA_DL_ALERT_WEBHOOK",
@@ -73,6 +73,7 @@ AIRFLOW_SETTINGS = (
     ),
     *("LAMBDA_DL_RECENT_DAYS", "LAMBDA_DL_VACUUM_HOURS", "LAMBDA_DL_RETENTION_DAYS"),
     *("LAMBDA_DL_REFRESH_CRON", "LAMBDA_DL_MAINTAIN_CRON", "LAMBDA_DL_WATCH_CRON"),
+    "AIRFLOW__API__EXPOSE_STACKTRACE",
 )
 
 # The shipped facts end with this day; without it the nightly ingest would wait for yesterday.

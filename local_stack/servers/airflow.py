@@ -20,6 +20,10 @@ from local_stack.secret_store import write_private
 from local_stack.spark_conf import write_conf
 from local_stack.stack import Server, Stack, done_once
 
+#: How long one of Airflow's processes waits for another to end its write. SQLite's own 5 s are short on a busy machine:
+#: the scheduler writes for longer when a run of many days ends, and a trigger was then answered with 500.
+WAIT_FOR_LOCK_S = 60
+
 AIRFLOW_SHELL = """#!/bin/bash
 # Airflow's command line, talking to this stack.
 source {env}
@@ -76,6 +80,7 @@ def airflow_env(stack: Stack) -> dict[str, str]:
 def _settings(stack: Stack) -> dict[str, str]:
     layout, ports, secrets = stack.layout, stack.ports, stack.secrets
     url = ports.url("airflow-api")
+    database = layout.airflow_home / "airflow.db"
     return {
         **{name: os.environ[name] for name in names.AIRFLOW_SETTINGS if name in os.environ},
         "LAMBDA_DL_LAST_DAY": os.environ.get("LAMBDA_DL_LAST_DAY", names.LAST_DAY),
@@ -87,7 +92,7 @@ def _settings(stack: Stack) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{names.AIRFLOW_USER}:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(layout.conf / "airflow-passwords.json"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{layout.airflow_home / 'airflow.db'}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}?timeout={WAIT_FOR_LOCK_S}",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(layout.airflow_home / "logs"),
         "AIRFLOW__API__HOST": LOOPBACK,
         "AIRFLOW__API__PORT": str(ports["airflow-api"]),

@@ -102,7 +102,9 @@ def test_a_model_is_trained_promoted_and_served(airflow: AirflowApi, environment
 def subject(environment: Mapping[str, str]) -> dict[str, Any]:
     names = [field.name for field in USE_CASE.subject.fields if field.name != "prediction_time"]
     source = f"raw_{USE_CASE.subject_source}"
-    facts = sorted(rows(environment, source, ds=LAST.isoformat()), key=lambda row: row[USE_CASE.subject_time])
+    # Announced a day ahead: what became known the day before departs on the last day that is published.
+    known = (LAST - timedelta(days=1)).isoformat()
+    facts = sorted(rows(environment, source, ds=known), key=lambda row: row[USE_CASE.subject_time])
     found = {name: facts[len(facts) // 2][name] for name in names}
     return {name: f"{v:%Y-%m-%dT%H:%M:%SZ}" if isinstance(v, datetime) else v for name, v in found.items()}
 

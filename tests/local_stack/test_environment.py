@@ -5,8 +5,11 @@ import shlex
 import stat
 import subprocess
 
+import pytest
+from sqlalchemy.engine import make_url
+
 from local_stack.environment import process_env, render_env, render_exports, stack_env
-from local_stack.servers.airflow import airflow_env, connections, pools
+from local_stack.servers.airflow import WAIT_FOR_LOCK_S, airflow_env, connections, pools
 from local_stack.servers.hiveserver2 import BATCH_SECRETS, hiveserver2
 from local_stack.servers.predictor import predictor
 from local_stack.stack import Stack
@@ -63,6 +66,16 @@ def test_airflow_has_every_connection_and_its_secrets_from_the_environment(stack
     assert {f"AIRFLOW_CONN_LAMBDA_DL_{name}" for name in wanted} <= set(env)
     assert env["AIRFLOW__CORE__FERNET_KEY"] == stack.secrets["airflow_fernet_key"]
     assert set(process_env(stack)) <= set(env)
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+aiosqlite"])
+def test_airflow_waits_for_its_database_s_lock(stack: Stack, scheme: str) -> None:
+    """Airflow makes its asynchronous engine from the same address, by another scheme."""
+    address = airflow_env(stack)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("sqlite:", f"{scheme}:")
+    url = make_url(address)
+    positional, named = url.get_dialect()().create_connect_args(url)
+    assert named["timeout"] == WAIT_FOR_LOCK_S
+    assert positional[0].endswith("/airflow.db")
 
 
 def test_every_pool_has_one_slot() -> None:

@@ -8,7 +8,7 @@ from tests.recovery.conftest import DAYS, LAST, Worlds
 from tests.recovery.content import DERIVED, content
 from tests.spark_jobs.workshop import FIRST
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.drill
 
 RAW, QUARANTINE = f"raw_{steps.SOURCE}", f"quarantine_{steps.SOURCE}"
 

@@ -21,7 +21,7 @@ from include.streaming.messages import encode as encoded
 from tests.spark_jobs import steps
 from tests.spark_jobs.workshop import DAYS, Workshop
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.drill
 
 FEATURES = steps.BASE.features
 #: A day with closed labels, and the last one, whose tiles are published but whose labels are open.

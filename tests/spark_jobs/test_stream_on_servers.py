@@ -27,7 +27,7 @@ from tests.spark_jobs import steps
 from tests.spark_jobs.test_count_facts import departure, observation
 from tests.speed_service.conftest import subject
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.drill
 
 ROOT = Path(__file__).parents[2]
 #: The job under a use-case name of this test.

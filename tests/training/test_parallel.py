@@ -20,7 +20,7 @@ PLAIN = LoopConfig(epochs=2, batch_size=128, numeric_dropout=0.0, category_dropo
 RECIPE = Recipe(NetworkConfig(width=16, layers=1, dropout=0.0), PLAIN, 4, MATERIAL)
 
 
-@pytest.mark.integration
+@pytest.mark.drill
 def test_two_workers_train_the_network_of_one(local_ray: None, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     cpu = torch.device("cpu")

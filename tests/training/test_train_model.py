@@ -45,7 +45,7 @@ def systems(tmp_path: Path, sent: list[tuple[str, Message]]) -> Iterator[Systems
     ray.shutdown()
 
 
-@pytest.mark.integration
+@pytest.mark.drill
 def test_a_run_gives_a_candidate_and_its_figures(systems: Systems, sent: list[tuple[str, Message]]) -> None:
     result = train(parse(ARGUMENTS), systems, SHOPS)
     bundle = load_bundle(systems.models, "shops", result["model_id"], FEATURES)

@@ -76,7 +76,7 @@ class Killer(ProgressPrinter):
             os.kill(result["pid"], signal.SIGKILL)
 
 
-@pytest.mark.integration
+@pytest.mark.drill
 def test_a_killed_trial_ends_like_an_undisturbed_one(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +116,7 @@ def saved_as_done(storage: Path) -> bool:
     return any("TERMINATED" in path.read_text() for path in storage.glob("tune/experiment_state-*.json"))
 
 
-@pytest.mark.integration
+@pytest.mark.drill
 def test_a_killed_search_keeps_its_finished_trials(
     local_ray: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
