@@ -128,7 +128,7 @@ def touched_models(
 
 def lineages(models: ObjectStore, use_case: str) -> Iterable[tuple[str, dict[str, Any]]]:
     """Every bundle's id and lineage."""
-    prefix = Models(use_case).bundle_prefix("").rstrip("/") + "/"
+    prefix = Models(use_case).bundles_prefix
     for key in models.keys(prefix):
         if key.endswith("/lineage.json"):
             yield key.removeprefix(prefix).partition("/")[0], json.loads(models.get(key))

@@ -62,9 +62,14 @@ class Models:
 
     use_case: str
 
+    @property
+    def bundles_prefix(self) -> str:
+        """The key prefix of all bundles, ending in ``/``."""
+        return f"{self.use_case}/bundles/"
+
     def bundle_prefix(self, model_id: str) -> str:
         """The key prefix of one bundle, ending in ``/``."""
-        return f"{self.use_case}/bundles/{model_id}/"
+        return f"{self.bundles_prefix}{model_id}/"
 
     @property
     def ledger_prefix(self) -> str:

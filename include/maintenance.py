@@ -87,7 +87,7 @@ def pinned_versions(store: ObjectStore, use_case: str) -> dict[str, frozenset[in
     Raises ``ValueError`` for a document that names none: vacuuming without knowing would be worse than not at all.
     """
     models = Models(use_case)
-    bundles = [key for key in store.keys(models.bundle_prefix("").rstrip("/") + "/") if key.endswith("/lineage.json")]
+    bundles = [key for key in store.keys(models.bundles_prefix) if key.endswith("/lineage.json")]
     searches = [key for key in store.keys(f"{use_case}/searches/") if key.endswith("/pins.json")]
     found: dict[str, set[int]] = {}
     for key in (*bundles, *searches):
