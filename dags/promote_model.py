@@ -1,12 +1,15 @@
-"""On a new candidate, and by hand: gate -> ledger -> broadcast -> the speed service's receipt."""
+"""On a new candidate, and by hand: gate -> a person, where wanted -> ledger -> broadcast -> the predictor's receipt."""
 
+from datetime import timedelta
+
+from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param
 
 from lambda_dl.assets import CANDIDATE, CHAMPION
 from lambda_dl.conventions import TRANSIENT, common
 from lambda_dl.deployment import DEPLOYMENT, USE_CASE
 from lambda_dl.sensors.batch_event import ModelLoadedSensor
-from lambda_dl.tasks import choose_candidate, promote
+from lambda_dl.tasks import APPROVE, REJECT, ask_a_person, choose_candidate, judge, promote
 
 with DAG(
     **common("promote_model", "training"),
@@ -25,6 +28,12 @@ with DAG(
             title="Accept quality",
             description="Promote although the data quality of a training day is below a threshold",
         ),
+        "approval": Param(
+            DEPLOYMENT.approval,
+            type="boolean",
+            title="Approval",
+            description="Ask a person before a candidate that passes the gate is promoted",
+        ),
     },
 ):
     receipt = ModelLoadedSensor(
@@ -35,4 +44,18 @@ with DAG(
         outlets=[CHAMPION],
         **TRANSIENT,
     )
-    promote(choose_candidate()) >> receipt
+    approve = HITLOperator(
+        task_id="approve",
+        subject="Promote candidate {{ ti.xcom_pull(task_ids='choose_candidate')[:12] }}?",
+        body="{{ ti.xcom_pull(task_ids='judge') }}",
+        options=[APPROVE, REJECT],
+        # Nobody's answer promotes nothing, and the next candidate can be judged.
+        defaults=REJECT,
+        params={"comment": Param("", type="string", maxLength=500, title="Comment", description="Kept with your name")},
+        response_timeout=timedelta(seconds=DEPLOYMENT.approval_limit),
+    )
+    candidate = choose_candidate()
+    promoted = promote(candidate)
+    judged = judge(candidate)
+    candidate >> ask_a_person() >> [judged, promoted]
+    judged >> approve >> promoted >> receipt

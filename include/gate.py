@@ -116,6 +116,28 @@ def decide(evidence: Evidence, gate: Gate, accept_quality: bool = False) -> Deci
     return Decision(not refusals, refusals or (_praise(evidence),), tuple(checks))
 
 
+def brief(model_id: str, evidence: Evidence, decision: Decision) -> str:
+    """What somebody must know who is to approve, as Markdown."""
+    roles = [("candidate", evidence.candidate), ("base rate", evidence.base_rate)]
+    if evidence.rival:
+        roles.insert(1, (f"champion {evidence.rival.model_id[:12]}", evidence.rival.quality))
+    figures = [
+        f"| {role} | {q.auc:.4f} | {q.log_loss:.4f} | {q.calibration_error:.4f} | {q.rows} |" for role, q in roles
+    ]
+    return "\n".join(
+        (
+            f"The gate lets candidate `{model_id}` pass. Test days {evidence.days[0]} to {evidence.days[-1]}:",
+            "",
+            "| | AUC | log-loss | calibration error | rows |",
+            "|---|---|---|---|---|",
+            *figures,
+            "",
+            *(f"- {reason}" for reason in (*decision.reasons, *evidence.notes)),
+            f"- one row is predicted in {evidence.predict_ms:.1f} ms (95th percentile)",
+        )
+    )
+
+
 def _absolute(evidence: Evidence, gate: Gate) -> list[Check]:
     found, base = evidence.candidate, evidence.base_rate
     return [

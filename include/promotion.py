@@ -18,7 +18,7 @@ from include.broadcast import Announce, announcer, rfc3339
 from include.bundle.bundle import Bundle, load_bundle
 from include.bundle.store import ObjectStore, S3Store
 from include.champion import load_champion, overlap
-from include.gate import Decision, Evidence, Rival, SliceLosses, decide
+from include.gate import Decision, Evidence, Rival, SliceLosses, brief, decide
 from include.ledger import Entry, LedgerConflict, announcement, append, champion, read_ledger
 from include.locations import MODELS_BUCKET, Topics
 from include.predictions.parity import PARITY
@@ -75,6 +75,22 @@ class Promotion:
     metrics: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Approval:
+    """What came of asking a person. ``by`` is empty if nobody answered in time; that counts as a rejection."""
+
+    approved: bool
+    by: str
+    comment: str = ""
+
+    def words(self) -> str:
+        """For the ledger and for refusals."""
+        if not self.by:
+            return "nobody approved it in time"
+        said = f": {self.comment}" if self.comment else ""
+        return f"{'approved' if self.approved else 'rejected'} by {self.by}{said}"
+
+
 def gather(systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry | None) -> Evidence:
     """Find out what the gate asks: candidate and champion on the candidate's test days, from its pinned tables.
 
@@ -104,14 +120,40 @@ def gather(systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry |
         )
 
 
-def promote(
+def judge(
     systems: Systems, use_case: UseCase, model_id: str, run_id: str, actor: str, accept_quality: bool = False
+) -> str:
+    """Judge a candidate before a person is asked: figures and reasons as Markdown.
+
+    Empty if the gate refuses: then there is nothing to ask, and the refusal is kept and broadcast as by ``promote``.
+    """
+    candidate = load_bundle(systems.models, use_case.name, model_id, use_case.features)
+    head = current(systems, use_case)
+    if head and head.model_id == model_id:
+        return f"It is the champion already, by ledger line {head.sequence}: to approve broadcasts it again."
+    evidence = _accepted(gather(systems, use_case, candidate, head), actor, accept_quality)
+    decision = decide(evidence, use_case.gate, accept_quality)
+    if decision.promote:
+        return brief(model_id, evidence, decision)
+    _refuse(systems, use_case, candidate, run_id, actor, evidence, decision, head)
+    return ""
+
+
+def promote(
+    systems: Systems,
+    use_case: UseCase,
+    model_id: str,
+    run_id: str,
+    actor: str,
+    accept_quality: bool = False,
+    approval: Approval | None = None,
 ) -> Promotion:
     """Judge a candidate and, if it passes, append it to the ledger and broadcast it.
 
     Run again it broadcasts again and changes nothing. A refusal is kept (``refusals``) and broadcast with its reasons.
     If somebody else appends first, the candidate is judged again, against the new champion. ``accept_quality``: the
-    actor accepts that the data of a training day is below a threshold; that is said in the ledger.
+    actor accepts that the data of a training day is below a threshold; that is said in the ledger. ``approval``: what a
+    person has answered, if one was asked; a rejection is a refusal.
     """
     candidate = load_bundle(systems.models, use_case.name, model_id, use_case.features)
     for _ in range(ATTEMPTS):
@@ -122,11 +164,8 @@ def promote(
             return _again(systems, use_case, head)
         if earlier:
             return _superseded(earlier[-1], head)
-        evidence = gather(systems, use_case, candidate, head)
-        if accept_quality and evidence.shortfalls:
-            accepted = "; ".join(found.words() for found in evidence.shortfalls)
-            evidence = replace(evidence, notes=(*evidence.notes, f"accepted by {actor}: {accepted}"))
-        decision = decide(evidence, use_case.gate, accept_quality)
+        evidence = _accepted(gather(systems, use_case, candidate, head), actor, accept_quality)
+        evidence, decision = _answered(evidence, decide(evidence, use_case.gate, accept_quality), approval)
         if not decision.promote:
             return _refuse(systems, use_case, candidate, run_id, actor, evidence, decision, head)
         try:
@@ -137,6 +176,23 @@ def promote(
         _announce_quality(systems, use_case, candidate, run_id, evidence)
         return _promotion(entry, decision.reasons)
     raise RuntimeError(f"the ledger of {use_case.name!r} moved on {ATTEMPTS} times while deciding: try again")
+
+
+def _accepted(evidence: Evidence, actor: str, accept_quality: bool) -> Evidence:
+    if not (accept_quality and evidence.shortfalls):
+        return evidence
+    accepted = "; ".join(found.words() for found in evidence.shortfalls)
+    return replace(evidence, notes=(*evidence.notes, f"accepted by {actor}: {accepted}"))
+
+
+def _answered(evidence: Evidence, decision: Decision, approval: Approval | None) -> tuple[Evidence, Decision]:
+    """An approval is noted and cannot overrule the gate; a rejection refuses."""
+    if approval is None:
+        return evidence, decision
+    if approval.approved:
+        return replace(evidence, notes=(*evidence.notes, approval.words())), decision
+    others = () if decision.promote else decision.reasons
+    return evidence, replace(decision, promote=False, reasons=(approval.words(), *others))
 
 
 def current(systems: Systems, use_case: UseCase) -> Entry | None:

@@ -94,7 +94,7 @@ class Rescored:
         return [
             f"{self.ds}: {self.compared} answers scored again from features version {self.features_version}, "
             f"{len(self.differing)} differ",
-            f"served without such features (asked at another time, or of an unknown subject): {_some(self.only_served)}",
+            f"served without such features (another moment, or an unknown subject): {_some(self.only_served)}",
             f"features that nobody asked about: {_some(self.only_rescored)}",
             *(
                 f"{side}: AUC {found.auc:.4f}, log-loss {found.log_loss:.4f} on {found.rows} known outcomes"

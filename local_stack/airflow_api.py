@@ -106,6 +106,19 @@ class AirflowApi:
                 raise RunFailed(self._describe_failure(dag_id, run_id))
         raise RunFailed(f"{dag_id} {run_id} did not end within {seconds:.0f} s; tasks: {seen}")
 
+    def respond(
+        self, dag_id: str, run_id: str, task_id: str, option: str, fields: Mapping[str, Any], seconds: float = 180
+    ) -> dict[str, Any]:
+        """Wait until a task asks a person, give that person's answer, and return what was asked."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        for _ in poll(seconds):
+            states = {task["task_id"]: task["state"] for task in self.task_instances(dag_id, run_id)}
+            if states.get(task_id) == "awaiting_input":
+                asked: dict[str, Any] = self.call("GET", path)
+                self.call("PATCH", path, json={"chosen_options": [option], "params_input": dict(fields)})
+                return asked
+        raise RunFailed(f"{dag_id} {run_id}: task {task_id} asked nobody within {seconds:.0f} s; tasks: {states}")
+
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The run's task instances."""
         return list(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"])

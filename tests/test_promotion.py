@@ -15,7 +15,7 @@ from include.broadcast import Message
 from include.bundle.bundle import Contents, Predictor, write_bundle
 from include.bundle.store import DirectoryStore
 from include.ledger import read_ledger
-from include.promotion import Systems, promote
+from include.promotion import Approval, Systems, judge, promote
 from include.refusals import read_refusals
 from include.training.dataset import pin_versions, split_days
 from include.training.encoding import Encoders
@@ -135,3 +135,31 @@ def test_a_candidate_of_poor_days_is_refused_until_somebody_accepts_them(world: 
     (entry,) = read_ledger(world.systems.models, "shops")
     assert "accepted by ann: sales 2020-01-02: validity is 0.5000, below the threshold 0.9" in entry.reason
     assert entry.metrics["predict_ms"] > 0
+
+
+def test_a_person_is_asked_about_what_the_gate_lets_pass_alone(world: World) -> None:
+    worse, better = world.model(epochs=1), world.model(epochs=6)
+    promote(world.systems, SHOPS, worse, "run-1", "test")
+    words = judge(world.systems, SHOPS, better, "run-2", "test")
+    assert f"candidate `{better}` pass" in words and f"| champion {worse[:12]} |" in words
+    assert len(read_ledger(world.systems.models, "shops")) == 1, "to ask changes nothing"
+    approval = Approval(True, "ann", "good enough")
+    assert promote(world.systems, SHOPS, better, "run-2", "test", approval=approval).promoted
+    assert read_ledger(world.systems.models, "shops")[-1].reason.endswith("; approved by ann: good enough")
+    assert judge(world.systems, SHOPS, worse, "run-3", "test") == ""
+    assert [refusal.run_id for refusal in read_refusals(world.systems.models, "shops")] == ["run-3"]
+    assert "champion already, by ledger line 2" in judge(world.systems, SHOPS, better, "run-4", "test")
+
+
+def test_a_rejection_refuses_and_an_approval_does_not_overrule_the_gate(world: World) -> None:
+    worse, better = world.model(epochs=1), world.model(epochs=6)
+    refused = promote(world.systems, SHOPS, better, "run-1", "test", approval=Approval(False, "ann", "not on a Friday"))
+    assert (refused.promoted, refused.reasons[0]) == (False, "rejected by ann: not on a Friday")
+    (kept,) = read_refusals(world.systems.models, "shops")
+    assert kept.reasons == ("rejected by ann: not on a Friday",) and all(check.passed for check in kept.checks)
+    late = promote(world.systems, SHOPS, better, "run-2", "test", approval=Approval(False, ""))
+    assert late.reasons[0] == "nobody approved it in time"
+    assert read_ledger(world.systems.models, "shops") == []
+    promote(world.systems, SHOPS, better, "run-3", "test")
+    overruled = promote(world.systems, SHOPS, worse, "run-4", "test", approval=Approval(True, "ann"))
+    assert not overruled.promoted and "does not beat the champion" in overruled.reasons[0]

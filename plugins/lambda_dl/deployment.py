@@ -37,6 +37,8 @@ class Deployment:
     landing_limit: float
     announcement_limit: float
     receipt_limit: float
+    approval: bool
+    approval_limit: float
     training_limit: float
     maintain_cron: str | None
     watch_cron: str | None
@@ -65,6 +67,12 @@ def read_deployment(environment: Mapping[str, str] = os.environ) -> Deployment:
     def seconds(name: str, default: float) -> float:
         return float(environment.get(f"LAMBDA_DL_{name}") or default)
 
+    def switch(name: str) -> bool:
+        text = environment.get(f"LAMBDA_DL_{name}") or "0"
+        if text not in ("0", "1"):
+            raise ValueError(f"setting LAMBDA_DL_{name} has {text!r}: write 0 or 1")
+        return text == "1"
+
     last_day = environment.get("LAMBDA_DL_LAST_DAY")
     return Deployment(
         use_case=environment.get("LAMBDA_DL_USE_CASE") or DEFAULT_USE_CASE,
@@ -77,6 +85,8 @@ def read_deployment(environment: Mapping[str, str] = os.environ) -> Deployment:
         landing_limit=seconds("LANDING_LIMIT_SECONDS", 6 * 3600),
         announcement_limit=seconds("ANNOUNCEMENT_LIMIT_SECONDS", 300),
         receipt_limit=seconds("RECEIPT_LIMIT_SECONDS", 300),
+        approval=switch("APPROVAL"),
+        approval_limit=seconds("APPROVAL_LIMIT_SECONDS", 24 * 3600),
         training_limit=seconds("TRAINING_LIMIT_SECONDS", 4 * 3600),
         maintain_cron=cron("MAINTAIN_CRON", "0 4 * * *"),
         watch_cron=cron("WATCH_CRON", "*/15 * * * *"),

@@ -7,7 +7,7 @@ task runs, so that parsing a DAG stays quick.
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
@@ -23,6 +23,9 @@ from lambda_dl.deployment import DEPLOYMENT, USE_CASE
 from lambda_dl.span import Span, SpanError, span_of, span_of_run
 
 log = logging.getLogger(__name__)
+
+#: What a person may answer who is asked about a candidate.
+APPROVE, REJECT = "Approve", "Reject"
 
 
 class EarlierDaysOpen(AirflowException):
@@ -189,30 +192,59 @@ def choose_candidate(*, params: dict[str, Any], triggering_asset_events: Any) ->
     return str(model_id)
 
 
-@task
-def promote(model_id: str, *, params: dict[str, Any], run_id: str, dag_run: Any) -> dict[str, Any]:
+@task.branch
+def ask_a_person(*, params: dict[str, Any]) -> str:
+    """Where the run goes on: by asking a person, or at once."""
+    return "judge" if params["approval"] else "promote"
+
+
+@task.short_circuit
+def judge(model_id: str, *, params: dict[str, Any], run_id: str, dag_run: Any) -> str:
+    """Ask the gate first: a person is asked only about what it lets pass. Returns what that person must know."""
+    from include import promotion
+
+    with _promoting() as (systems, use_case):
+        accept = bool(params.get("accept_quality"))
+        words = promotion.judge(systems, use_case, model_id, run_id, actor_of(dag_run), accept)
+    log.info("%s %s", model_id, words or "was refused: python -m include.refusals says why")
+    return words
+
+
+@task(trigger_rule="none_failed")
+def promote(model_id: str, *, params: dict[str, Any], run_id: str, dag_run: Any, ti: Any) -> dict[str, Any]:
     """Compare, and if the gate lets the candidate pass, write the ledger's next line and broadcast it."""
     from include import promotion
-    from include.bundle.store import ObjectMissing
-    from include.use_case import load_use_case
 
-    with connected(S3, KAFKA):
-        systems = promotion.Systems.from_environment(USE_CASE)
-        try:
-            outcome = promotion.promote(
-                systems,
-                load_use_case(USE_CASE),
-                model_id,
-                run_id,
-                actor_of(dag_run),
-                accept_quality=bool(params.get("accept_quality")),
-            )
-        except ObjectMissing as error:
-            raise AirflowFailException(f"there is no bundle {model_id}: {error}") from error
+    approval = _approval(ti.xcom_pull(task_ids="approve")) if params["approval"] else None
+    with _promoting() as (systems, use_case):
+        accept = bool(params.get("accept_quality"))
+        outcome = promotion.promote(systems, use_case, model_id, run_id, actor_of(dag_run), accept, approval)
     log.info("%s %s", model_id, f"is ledger line {outcome.sequence}" if outcome.promoted else "was refused")
     for reason in outcome.reasons:
         log.info("- %s", reason)
     return {**asdict(outcome), "reasons": list(outcome.reasons)}
+
+
+@contextmanager
+def _promoting() -> Iterator[tuple[Any, Any]]:
+    from include.bundle.store import ObjectMissing
+    from include.promotion import Systems
+    from include.use_case import load_use_case
+
+    with connected(S3, KAFKA):
+        try:
+            yield Systems.from_environment(USE_CASE), load_use_case(USE_CASE)
+        except ObjectMissing as error:
+            raise AirflowFailException(f"there is no such bundle: {error}") from error
+
+
+def _approval(response: Mapping[str, Any]) -> Any:
+    """The answer in Airflow's form; nobody's is the form's default, which rejects."""
+    from include.promotion import Approval
+
+    by = (response["responded_by_user"] or {}).get("name", "")
+    comment = str((response["params_input"] or {}).get("comment") or "")
+    return Approval(response["chosen_options"] == [APPROVE], by, comment)
 
 
 @task.short_circuit

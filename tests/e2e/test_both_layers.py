@@ -99,6 +99,19 @@ def test_a_model_is_trained_promoted_and_served(airflow: AirflowApi, environment
     assert not answer.json()["predictions"][0]["degraded"]
 
 
+def test_a_person_is_asked_where_that_is_wanted(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
+    store = S3Store(S3Settings.from_environment(environment), MODELS_BUCKET)
+    champion = ledger.champion(store, USE_CASE.name)
+    assert champion is not None
+    run_id = airflow.trigger("promote_model", {"model_id": champion.model_id, "approval": True})
+    asked = airflow.respond("promote_model", run_id, "approve", "Approve", {"comment": "looks well"})
+    assert champion.model_id[:12] in asked["subject"] and "champion already" in asked["body"]
+    airflow.follow("promote_model", run_id, 300)
+    answer = airflow.xcom("promote_model", run_id, "approve")
+    assert answer["responded_by_user"]["name"] == environment["AIRFLOW_USER"]
+    assert ledger.champion(store, USE_CASE.name) == champion
+
+
 def subject(environment: Mapping[str, str]) -> dict[str, Any]:
     names = [field.name for field in USE_CASE.subject.fields if field.name != "prediction_time"]
     source = f"raw_{USE_CASE.subject_source}"
