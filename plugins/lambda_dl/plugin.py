@@ -1,10 +1,12 @@
-"""Registers what the Airflow UI needs to know of this package: the link from a training task to Ray's dashboard."""
+"""Registers what Airflow's UI needs to know of this package: the page *Models and books*, the link to Ray."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk import BaseOperatorLink
 
+from lambda_dl.console import PREFIX, VIEW, Console
 from lambda_dl.links import RayDashboardLink
 
 
@@ -13,3 +15,5 @@ class LambdaDlPlugin(AirflowPlugin):
 
     name = "lambda_dl"
     operator_extra_links: ClassVar[list[BaseOperatorLink]] = [RayDashboardLink()]  # type: ignore[misc]
+    fastapi_apps: ClassVar[list[Mapping[str, Any]]] = [{"app": Console(), "url_prefix": PREFIX, "name": "lambda-dl"}]  # type: ignore[misc]
+    external_views: ClassVar[list[Mapping[str, str]]] = [dict(VIEW)]  # type: ignore[misc]

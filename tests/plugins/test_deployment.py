@@ -1,6 +1,7 @@
 """What a deployment may choose, read from its environment."""
 
 import pytest
+
 from lambda_dl.deployment import read_deployment
 
 
