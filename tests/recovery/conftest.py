@@ -18,21 +18,23 @@ DAYS = [FIRST, LAST]
 
 @dataclass(frozen=True)
 class Worlds:
-    """``strict`` was judged by too strict a contract, ``fair`` by the shipped one, ``other`` is for the test."""
+    """``strict`` was judged by too strict a contract, ``fair`` by the shipped one, ``other`` and ``killed`` are
+    for tests."""
 
     workshop: Workshop
     strict: str
     fair: str
     other: str
+    killed: str
 
 
 @pytest.fixture(scope="package")
 def worlds() -> Iterator[Worlds]:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     mark = uuid.uuid4().hex[:8]
-    names = [f"test_{what}_{mark}" for what in ("strict", "fair", "other")]
+    names = [f"test_{what}_{mark}" for what in ("strict", "fair", "other", "killed")]
     with topics_for(names), spark_process(names) as pool:
-        workshop = Workshop(pool, *names)
+        workshop = Workshop(pool, *names[:3])
         for name in names[:2]:
             feed(name, LAST)
         workshop.do(steps.load, names[0], FIRST, LAST, steps.TOO_STRICT)

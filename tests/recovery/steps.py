@@ -2,15 +2,18 @@
 
 import dataclasses
 from datetime import UTC, date, datetime
+from typing import Any
 
 from include import book
 from include.impact import ranges_to_derive
 from include.landing import s3_client
 from include.locations import LANDING_BUCKET, landing_prefix
+from include.maintenance import Retention, maintain
 from include.retraction import choose, record, withdrawals
 from include.settings import S3Settings
 from include.spark_jobs import ingest_raw, preprocess_features, release_quarantine
 from include.spark_jobs.catalog import days_between
+from include.tables import all_tables
 from include.tombstones import Event
 from include.training.dataset import Tables
 from include.use_case import UseCase
@@ -63,14 +66,45 @@ def derive(name: str, source: str, days: list[date], run_id: str) -> list[tuple[
     return spans
 
 
+def withdraw(name: str, event: Event, source: str, day: date, run_id: str) -> None:
+    """Withdraw or restore a source's day; nothing is derived yet."""
+    use_case, now = with_contract(name, 2), datetime.now(UTC)
+    found = choose(Tables.on_s3(name, S3Settings.from_environment()), use_case, event, source, day, run_id, now)
+    record(name, found, event, "all delays were negated", "ann", run_id, now)
+
+
 def change(name: str, event: Event, source: str, day: date) -> int:
     """Withdraw or restore a source's day and derive what depended on it; returns how many files are withdrawn now."""
-    use_case, now = with_contract(name, 2), datetime.now(UTC)
-    tables = Tables.on_s3(name, S3Settings.from_environment())
-    found = choose(tables, use_case, event, source, day, f"{event} {now}", now)
-    record(name, found, event, "all delays were negated", "ann", f"{event} {now}", now)
+    withdraw(name, event, source, day, f"{event} {datetime.now(UTC)}")
     derive(name, source, [day], f"after {event}")
-    return len(withdrawals(tables))
+    return len(withdrawals(Tables.on_s3(name, S3Settings.from_environment())))
+
+
+def ingest_strictly(name: str, day: date, run_id: str) -> None:
+    """Ingest a day by the too strict contract."""
+    ingest_raw.ingest(steps.session(), with_contract(name, 1, TOO_STRICT), [day], run_id)
+
+
+def close_ingest(name: str, day: date, run_id: str) -> None:
+    """Close the ingest book of a day."""
+    book.close_ingest_book(with_contract(name, 1, TOO_STRICT), [day], run_id)
+
+
+def close_preprocess(name: str, day: date, run_id: str) -> None:
+    """Close the preprocess and labels books of a day."""
+    book.close_preprocess_book(with_contract(name, 1, TOO_STRICT), [day], run_id)
+
+
+def maintain_tables(name: str) -> None:
+    """Compact and vacuum every table; nothing is pinned."""
+    names = [table.name for table in all_tables(steps.named(name))]
+    maintain(name, names, {}, Retention(), date(2014, 1, 1))
+
+
+def forget_logs() -> None:
+    """Let the session read every table's log anew: somebody has put an older one in its place."""
+    jvm: Any = steps.session()._jvm
+    jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
 
 
 def empty(name: str, source: str, day: date) -> None:

@@ -1,0 +1,126 @@
+"""A door before S3: every request goes through to the real server, and one write is the moment at which a process dies.
+
+It counts the writes that others can see, the commits of Delta tables: what is written before one is nothing to anybody
+until then. What a client signed stays as it was.
+"""
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+COMMIT = re.compile(r"/_delta_log/\d{20}\.json(?:\?.*)?$")
+#: Said to the next hop alone.
+HOP = frozenset({"connection", "keep-alive", "expect", "transfer-encoding"})
+
+
+@dataclass
+class Door:
+    """``victim``, a process group, is killed at the commit number ``kill_at``, before it is made (``after``: when it
+    is made and the server has said so). 0 kills nobody."""
+
+    url: str = ""
+    kill_at: int = 0
+    after: bool = False
+    victim: int = 0
+    commits: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def ready(self, kill_at: int, after: bool = False) -> None:
+        """Count anew."""
+        self.kill_at, self.after, self.victim, self.commits = kill_at, after, 0, []
+
+    def number(self, method: str, path: str) -> int:
+        """Which commit since ``ready`` a request is; 0 if it is none."""
+        if method != "PUT" or not COMMIT.search(path):
+            return 0
+        with self.lock:
+            self.commits.append(path)
+            return len(self.commits)
+
+    def kill(self) -> None:
+        """As ``kill -9`` does: nothing of the process group goes on."""
+        os.killpg(self.victim, signal.SIGKILL)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Passes one connection's requests on."""
+
+    protocol_version = "HTTP/1.1"
+    server: "Server"
+
+    def pass_on(self) -> None:
+        """Let a request through, unless somebody dies of it, or is dead."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        door = self.server.door
+        number = door.number(self.command, self.path)
+        meant = bool(number) and number == door.kill_at
+        if meant and not door.after:
+            door.kill()
+        if meant and door.after:
+            self.asked(body)
+            door.kill()
+        # What still comes from somebody dead came too late.
+        if door.kill_at and number >= door.kill_at:
+            self.close_connection = True
+            return
+        self.answer(*self.asked(body))
+
+    def asked(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        """What the real server says: status, headers, content."""
+        connection = HTTPConnection(self.server.behind, timeout=60)
+        try:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in HOP:
+                    connection.putheader(name, value)
+            connection.endheaders(body or None)
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            connection.close()
+
+    def answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        """Say it to the client; the length that an answer to HEAD tells is the object's."""
+        left_out = HOP if self.command == "HEAD" else HOP | {"content-length"}
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in left_out:
+                self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = pass_on  # noqa: N815
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing: thousands of requests pass."""
+
+
+class Server(ThreadingHTTPServer):
+    """Listens on a loopback port of its own for what is meant for ``behind`` (host and port)."""
+
+    daemon_threads = True
+
+    def __init__(self, behind: str) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.behind, self.door = behind, Door(f"http://127.0.0.1:{self.server_port}")
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a client that was killed leaves broken connections."""
+
+
+@contextmanager
+def door_to(endpoint: str) -> Iterator[Door]:
+    """A door to the S3 server at ``endpoint``."""
+    with Server(urlsplit(endpoint).netloc) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.door
+        server.shutdown()
