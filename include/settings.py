@@ -53,6 +53,8 @@ class S3Settings:
         """Storage options for delta-rs (``deltalake``): conditional puts, so that many writers are safe."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
+            # Else an AWS_ENDPOINT_URL_S3 in the environment would win over these settings.
+            "AWS_ENDPOINT_URL_S3": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_REGION": self.region,

@@ -44,6 +44,14 @@ class AirflowApi:
             raise RunFailed(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:500]}")
         return answer.json() if answer.content else None
 
+    def page(self, path: str) -> str:
+        """A page that a plugin serves beside the REST API; raises ``RunFailed`` unless it is there for this user."""
+        self._token = self._token or self._sign_in()
+        answer = httpx.get(f"{self.url}{path}", headers={"Authorization": f"Bearer {self._token}"}, timeout=60)
+        if answer.is_error:
+            raise RunFailed(f"Airflow answered {answer.status_code} to {path}: {answer.text[:500]}")
+        return answer.text
+
     def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         return httpx.request(method, f"{self.url}/api/v2{path}", headers=headers, timeout=60, **arguments)

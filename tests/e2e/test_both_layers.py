@@ -6,6 +6,7 @@ was served equals its recomputation in batch to the bit -> ``refresh_serving`` -
 file order: each looks at what one stage left behind.
 """
 
+import html
 import json
 import os
 import subprocess
@@ -161,6 +162,19 @@ def test_metrics_reach_hive_exactly_once(airflow: AirflowApi, environment: Mappi
     assert once[0] == once[1] >= 2
     roles = query_hive(environment, "select distinct role from model_quality where split = 'test'")
     assert {role for (role,) in roles} >= {"candidate", "base_rate", "lightgbm"}
+
+
+def test_airflow_has_a_page_of_what_was_decided(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
+    assert httpx.get(f"{environment['AIRFLOW_URL']}/lambda-dl/").status_code == 401
+    champion = ledger.champion(S3Store(S3Settings.from_environment(environment), MODELS_BUCKET), USE_CASE.name)
+    assert champion is not None
+    page = airflow.page("/lambda-dl/")
+    assert champion.model_id in page and champion.reason[:20] in html.unescape(page)
+    assert "All balance." in page and NIGHTLY.isoformat() in page
+    (answer,) = query_hive(environment, f"select id from predictions where ds = '{NIGHTLY.isoformat()}' limit 1")
+    traced = airflow.page(f"/lambda-dl/lineage?prediction={answer[0]}")
+    assert f"model {champion.model_id}" in traced and "landing files" in traced
+    assert "is logged: the id is the subject" in html.unescape(airflow.page("/lambda-dl/lineage?prediction=nobody"))
 
 
 def test_analysts_read_recent_days_from_mysql(airflow: AirflowApi, environment: Mapping[str, str]) -> None:

@@ -1,0 +1,75 @@
+"""The page in Airflow's UI: closed to strangers, shut against foreign content, honest about a store that is away."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from include.ledger import append
+from include.refusals import keep
+from lambda_dl.console import application as console
+from tests.test_overview import LINE, REFUSAL, SHOPS, World, line
+
+
+def client(*, signed_in: bool) -> TestClient:
+    app = console.make_application()
+    if signed_in:
+        for route in app.routes:
+            for needed in getattr(route, "dependencies", ()):
+                app.dependency_overrides[needed.dependency] = lambda: None
+    return TestClient(app)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A lake in a folder in S3's place."""
+    made = World(tmp_path)
+    monkeypatch.setattr(
+        console, "read_environment", lambda _: {"S3_ENDPOINT": "x", "S3_ACCESS_KEY": "x", "S3_SECRET_KEY": "x"}
+    )
+    monkeypatch.setattr(console, "S3Store", lambda *_: made.models)
+    monkeypatch.setattr(console.Tables, "on_s3", lambda *_: made.tables)
+    monkeypatch.setattr(console, "load_use_case", lambda _: SHOPS)
+    return made
+
+
+@pytest.mark.parametrize("path", ["/", "/lineage?prediction=x"])
+def test_nobody_sees_a_page_without_signing_in(path: str) -> None:
+    assert client(signed_in=False).get(path).status_code == 401
+
+
+def test_it_loads_nothing_foreign(world: World) -> None:
+    answer = client(signed_in=True).get("/")
+    assert answer.status_code == 200
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'self'" in policy
+    assert "http" not in answer.text.replace("http-equiv", ""), "no address of another server"
+    for path in ("console.css", "console.js", "form.js"):
+        assert client(signed_in=False).get(f"/static/{path}").status_code == 200
+
+
+def test_what_was_decided_is_shown_as_text(world: World) -> None:
+    append(world.models, "shops", LINE)
+    keep(world.models, "shops", REFUSAL)
+    world.write("book", [line("2020-01-01", "sales"), line("2020-01-01", "weather", closed=False)])
+    world.write("quarantine_sales", [{"ds": "2020-01-02", "reasons": ["<script>alert(1)</script>"]}])
+    page = client(signed_in=True).get("/").text
+    assert "m1" in page and "<li>worse</li>" in page and "2020-01-01 ingest weather: line 7 lost" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; (1)" in page
+    for dag in console.FORMS:
+        assert f'data-form="{dag}" href="/dags/{dag}"' in page
+
+
+def test_an_unknown_prediction_is_told(world: World) -> None:
+    page = client(signed_in=True).get("/lineage", params={"prediction": "<b>"}).text
+    assert "no prediction &#39;&lt;b&gt;&#39; is logged" in page
+    assert 'role="alert"' not in client(signed_in=True).get("/lineage").text
+
+
+def test_a_store_that_is_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = {"conn_type": "aws", "login": "k", "password": "s", "extra": {"endpoint_url": "http://127.0.0.1:9"}}
+    monkeypatch.setenv("AIRFLOW_CONN_LAMBDA_DL_S3", json.dumps(away))
+    answer = client(signed_in=True).get("/")
+    assert answer.status_code == 503
+    assert "http://127.0.0.1:9 does not answer" in answer.text
