@@ -18,31 +18,29 @@ DAYS = [FIRST, LAST]
 
 @dataclass(frozen=True)
 class Worlds:
-    """``strict`` was judged by too strict a contract, ``fair`` by the shipped one; ``other`` and ``killed`` are empty
-    and for the test that wants one."""
+    """``strict`` was judged by too strict a contract, ``fair`` by the shipped one, ``other`` is for the test."""
 
     workshop: Workshop
     strict: str
     fair: str
     other: str
-    killed: str
 
 
 @pytest.fixture(scope="package")
-def empty() -> Iterator[Worlds]:
-    """The Spark process; nothing has landed."""
+def importable() -> None:
+    """Let Spark's workers import the tests."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    mark = uuid.uuid4().hex[:8]
-    names = [f"test_{what}_{mark}" for what in ("strict", "fair", "other", "killed")]
-    with topics_for(names), spark_process(names) as pool:
-        yield Worlds(Workshop(pool, *names[:3]), *names)
 
 
 @pytest.fixture(scope="package")
-def worlds(empty: Worlds) -> Worlds:
+def worlds(importable: None) -> Iterator[Worlds]:
     """Two days are loaded, once by each contract."""
-    for name in (empty.strict, empty.fair):
-        feed(name, LAST)
-    empty.workshop.do(steps.load, empty.strict, FIRST, LAST, steps.TOO_STRICT)
-    empty.workshop.do(steps.load, empty.fair, FIRST, LAST)
-    return empty
+    mark = uuid.uuid4().hex[:8]
+    names = [f"test_{what}_{mark}" for what in ("strict", "fair", "other")]
+    with topics_for(names), spark_process(names) as pool:
+        workshop = Workshop(pool, *names)
+        for name in names[:2]:
+            feed(name, LAST)
+        workshop.do(steps.load, names[0], FIRST, LAST, steps.TOO_STRICT)
+        workshop.do(steps.load, names[1], FIRST, LAST)
+        yield Worlds(workshop, *names)

@@ -1,12 +1,20 @@
 """Two worlds are the same when their tables hold the same rows, but for what names the run that wrote them."""
 
 import json
+import os
 
 from include import lake
+from local_stack.analyst import query_mysql
 
 #: Names and moments of runs, and the contract's version, differ between worlds that hold the same facts.
 ABOUT_RUNS = ("run_id", "closed_at", "ingested_at", "contract_version")
 DERIVED = ("tiles", "features", "labels")
+#: What a refresh writes, but for which run did it when.
+COLUMNS = """
+    select table_name, column_name from information_schema.columns join information_schema.tables using (table_name)
+    where columns.table_schema = database() and tables.table_schema = database() and table_type = 'BASE TABLE'
+    and table_name not like 'refresh%' and column_name not in ('run_id', 'as_of')
+"""
 
 
 def content(name: str, table: str) -> list[str]:
@@ -14,3 +22,14 @@ def content(name: str, table: str) -> list[str]:
     rows = lake.read_rows(name, table)
     kept = [{column: value for column, value in row.items() if column not in ABOUT_RUNS} for row in rows]
     return sorted(json.dumps(row, sort_keys=True, default=str).replace(f"{name}/", "") for row in kept)
+
+
+def shown() -> dict[str, list[str]]:
+    """What the refreshed tables of MySQL show, as sorted texts."""
+    columns: dict[str, list[str]] = {}
+    for table, column in query_mysql(os.environ, COLUMNS):
+        columns.setdefault(table, []).append(f"`{column}`")
+    return {
+        table: sorted(map(str, query_mysql(os.environ, f"select {', '.join(names)} from {table}")))
+        for table, names in columns.items()
+    }

@@ -4,18 +4,23 @@ import dataclasses
 from datetime import UTC, date, datetime
 from typing import Any
 
-from include import book
+from include import book, metrics
+from include.broadcast import broadcast
+from include.bundle.store import S3Store
 from include.impact import ranges_to_derive
 from include.landing import s3_client
-from include.locations import LANDING_BUCKET, landing_prefix
+from include.ledger import Entry, append
+from include.locations import LANDING_BUCKET, MODELS_BUCKET, Topics, landing_prefix
 from include.maintenance import Retention, maintain
 from include.retraction import choose, record, withdrawals
-from include.settings import S3Settings
+from include.settings import KafkaSettings, S3Settings
 from include.spark_jobs import ingest_raw, preprocess_features, release_quarantine
 from include.spark_jobs.catalog import days_between
 from include.tables import all_tables
 from include.tombstones import Event
 from include.training.dataset import Tables
+from include.training.messages import model_quality
+from include.training.metrics import Quality
 from include.use_case import UseCase
 from tests.spark_jobs import steps
 
@@ -93,6 +98,26 @@ def close_ingest(name: str, day: date, run_id: str) -> None:
 def close_preprocess(name: str, day: date, run_id: str) -> None:
     """Close the preprocess and labels books of a day."""
     book.close_preprocess_book(with_contract(name, 1, TOO_STRICT), [day], run_id)
+
+
+def announce(name: str) -> None:
+    """Put metrics messages of three kinds on the topic, and a line into the ledger."""
+    moment = "2013-01-02T00:00:00Z"
+    head = {"use_case": name, "ds": "2013-01-01", "time": moment, "run_id": "announced"}
+    figures, days = Quality(9, 0.7, 0.5, 0.2, 0.1), ["2013-01-01"]
+    rows = [
+        {**head, "metric_id": "q", "kind": "data_quality", "source": "weather", "dimension": "validity", "value": 0.9},
+        {**head, "metric_id": "t", "kind": "runtime", "name": "seconds", "value": 1.5, "instance": "one"},
+        model_quality(name, "announced", moment, "m", "candidate", "test", days, figures),
+    ]
+    broadcast(KafkaSettings.from_environment(), Topics(name).metrics, [(str(row["metric_id"]), row) for row in rows])
+    line = Entry(1, "2013-01-02T00:00:00.000Z", "promoted", "m", None, "ann", "better", "announced")
+    append(S3Store(S3Settings.from_environment(), MODELS_BUCKET), name, line)
+
+
+def load_metrics(name: str) -> None:
+    """Load what was announced."""
+    metrics.load_metrics(name)
 
 
 def maintain_tables(name: str) -> None:
