@@ -68,11 +68,12 @@ test-dashboard: install-dashboards ## Superset in a real headless Chromium, on a
 	  touch .local/dashboard/filled; } && \
 	$(STACK) up superset superset-worker && source .local/dashboard/conf/process.env && $(PY) -m pytest -m dashboard tests/dashboard
 
-screenshots: ## put what the last `make test-dashboard` has seen of four pages into docs/images
+screenshots: ## put what the last `make test-dashboard` has seen of five pages into docs/images
 	@cd .local/dashboard/screenshots && cp operations-now-flights.png $(CURDIR)/docs/images/operations-now.png && \
 	cp model-history-quality.png $(CURDIR)/docs/images/model-history.png && \
 	cp data-quality-data-quality.png $(CURDIR)/docs/images/data-quality.png && \
-	cp archive-beyond-chance.png $(CURDIR)/docs/images/archive.png
+	cp archive-beyond-chance.png $(CURDIR)/docs/images/archive.png && \
+	cp models-and-books.png $(CURDIR)/docs/images/models-and-books.png
 
 check: install ## lint, format and types, without changing anything
 	@.local/venv/bin/ruff check .
