@@ -263,6 +263,16 @@ def closed_so_far(use_case: UseCase, stage: str) -> set[str]:
         return set()
 
 
+def last_closed(use_case: UseCase, stage: str) -> datetime | None:
+    """When a book of a stage was last closed, UTC, for the first time or again; ``None``: never."""
+    return newest_closing(lake.read_rows(use_case.name, BOOK.name, ["stage", "closed", "closed_at"]), stage)
+
+
+def newest_closing(rows: Iterable[Mapping[str, Any]], stage: str) -> datetime | None:
+    """The latest ``closed_at`` of a stage's closed lines."""
+    return max((row["closed_at"] for row in rows if row["stage"] == stage and row["closed"]), default=None)
+
+
 def expected_sources(use_case: UseCase, stage: str) -> set[str]:
     """What a stage's book of one day must have lines for."""
     if stage == INGEST:

@@ -7,6 +7,7 @@ It does not know what a table means (see ``tables``).
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -75,6 +76,14 @@ def rows_by_day(use_case: str, table: str) -> dict[str, int]:
     for ds, rows in zip(actions["partition.ds"].to_pylist(), actions["num_records"].to_pylist(), strict=True):
         counts[ds] = counts.get(ds, 0) + int(rows)
     return counts
+
+
+def last_written(use_case: str, table: str) -> datetime | None:
+    """When a job last wrote rows, UTC, by its commit; maintenance does not count. ``None``: never."""
+    for commit in open_table(use_case, table).history():
+        if commit["operation"] in ("WRITE", "MERGE"):
+            return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+    return None
 
 
 def merge_rows(use_case: str, table: Table, rows: Sequence[Mapping[str, Any]], update: bool = False) -> int:

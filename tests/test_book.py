@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime
 
-from include.book import Entry, closed_in, days_needed, difference, label_days, unreleased
+from include.book import Entry, closed_in, days_needed, difference, label_days, newest_closing, unreleased
 from include.tables import BOOK
 from include.use_case import load_use_case
 
@@ -45,6 +45,17 @@ def test_a_day_is_closed_when_every_source_is() -> None:
         line("2", "b", stage="x"),
     ]
     assert closed_in(rows, "ingest", {"a", "b"}) == {"1"}
+
+
+def test_the_newest_closing_of_a_stage_counts() -> None:
+    early, late = datetime(2013, 1, 2, tzinfo=UTC), datetime(2013, 1, 3, tzinfo=UTC)
+    rows = [
+        line("1", "a", stage="labels") | {"closed_at": early},
+        line("2", "a", stage="labels", closed=False) | {"closed_at": late},
+        line("2", "a") | {"closed_at": late},
+    ]
+    assert newest_closing(rows, "labels") == early
+    assert newest_closing(rows, "scoring") is None
 
 
 def test_days_needed_start_with_the_history() -> None:

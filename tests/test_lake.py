@@ -1,6 +1,7 @@
 """Small tables through delta-rs, on a local folder: merging, a column that is new, rows by day from the log."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,19 @@ def test_a_column_declared_since_is_added_and_null_in_older_rows(opened: Callabl
     assert {r["id"]: r["hour"] for r in lake.read_rows("u", "t")} == {"a": None, "b": None}
     lake.merge_rows("u", OLD, [row("c", 3.0)])
     assert len(lake.read_rows("u", "t")) == 3
+
+
+def test_maintenance_is_no_writing(opened: Callable[[], DeltaTable]) -> None:
+    lake.merge_rows("u", OLD, [row("a", 1.0)])
+    lake.merge_rows("u", OLD, [row("b", 1.0)])
+    written = lake.last_written("u", "t")
+    assert written is not None and abs(datetime.now(UTC) - written) < timedelta(minutes=10)
+    opened().optimize.compact()
+    assert opened().version() == 3
+    assert lake.last_written("u", "t") == written
+    write_deltalake(opened(), pa.Table.from_pylist([row("c", 1.0)]), mode="append")
+    later = lake.last_written("u", "t")
+    assert later is not None and later > written
 
 
 def test_rows_by_day_come_from_the_log(opened: Callable[[], DeltaTable]) -> None:

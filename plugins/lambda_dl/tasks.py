@@ -280,20 +280,24 @@ def anything_to_score() -> bool:
 
 @task.short_circuit
 def anything_to_compute() -> bool:
-    """Skip the Spark job while no labels have closed since the statistics were last computed."""
+    """Skip the Spark job while no labels have closed, or closed again after a retraction, since it last wrote."""
     from deltalake.exceptions import TableNotFoundError
 
-    from include.book import LABELLING
-    from include.lake import rows_by_day
+    from include.book import LABELLING, last_closed
+    from include.lake import last_written, rows_by_day
     from include.tables import STATISTICS
+    from include.use_case import load_use_case
 
     with connected(S3):
         closed = _closed(LABELLING)
+        if not closed:
+            return False
         try:
-            computed = rows_by_day(USE_CASE, STATISTICS.name)
+            computed, written = rows_by_day(USE_CASE, STATISTICS.name), last_written(USE_CASE, STATISTICS.name)
         except TableNotFoundError:
-            computed = {}
-    return bool(closed) and max(closed) not in computed
+            return True
+        again = last_closed(load_use_case(USE_CASE), LABELLING)
+    return max(closed) not in computed or written is None or (again is not None and again > written)
 
 
 @task
