@@ -79,7 +79,9 @@ def reads_during_kills(world: World, reads: int, chance: random.Random) -> list[
         ends = refresh_under_kills(world, seen, reads, chance)
     runs = {run for reading_ in seen.readings for _, _, _, run in reading_ if run}
     print(f"{seen.count} reads by {READERS} readers, {len(runs)} versions seen, refreshes: {dict(ends)}")
-    return [*seen.failures, *torn(seen)]
+    problems = [*seen.failures, *torn(seen)]
+    print(f"{len(problems)} reads failed or were torn", flush=True)
+    return problems
 
 
 def kill_in_mid_load(stack: Stack, names: list[str], process: "subprocess.Popen[bytes]", after: float) -> None:
