@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import secrets
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -70,10 +71,17 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def write_private(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace a file in one step; nobody but its owner can open it at any moment."""
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(text)
-    partial.replace(path)
+    """Replace a file in one step; nobody but its owner can open it at any moment.
+
+    Each call writes under a name of its own: of two at once one comes last, and neither takes the other's half.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    partial = Path(name)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            os.fchmod(descriptor, mode)
+            stream.write(text)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -17,7 +17,6 @@ from local_stack.jars import sha256_of
 from local_stack.ports import LOOPBACK
 from local_stack.process import run_step
 from local_stack.secret_store import write_private
-from local_stack.spark_conf import write_conf
 from local_stack.stack import Server, Stack, done_once
 
 #: How long one of Airflow's processes waits for another to end its write. SQLite's own 5 s are short on a busy machine:
@@ -169,7 +168,6 @@ def pools() -> dict[str, dict[str, Any]]:
 
 def _prepare(stack: Stack) -> None:
     layout, env = stack.layout, airflow_env(stack)
-    write_conf(stack)
     passwords = {names.AIRFLOW_USER: stack.secrets["airflow_password"]}
     write_private(layout.conf / "airflow-passwords.json", json.dumps(passwords))
     write_private(layout.conf / "airflow.env", render_exports(env))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from local_stack import names
 from local_stack.environment import process_env
 from local_stack.ports import LOOPBACK
-from local_stack.spark_conf import write_conf
 from local_stack.stack import Server, Stack
 
 MAIN = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"
@@ -20,7 +19,6 @@ def hiveserver2(stack: Stack) -> Server:
         needs=("s3", "metastore"),
         command=(str(stack.layout.bin / "spark-submit"), "--class", MAIN, "spark-internal"),
         env=_env(stack),
-        prepare=lambda: write_conf(stack),
         probe=lambda: _probe(stack),
         on_demand=True,
         start_limit_s=300,

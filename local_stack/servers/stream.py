@@ -9,7 +9,6 @@ import time
 
 from include.use_cases import DEFAULT_USE_CASE
 from local_stack.environment import process_env
-from local_stack.spark_conf import write_conf
 from local_stack.stack import Server, Stack
 
 #: One slot for the queries' never-ending task, one for each source topic in a micro-batch; threads, not cores.
@@ -49,7 +48,6 @@ def _env(stack: Stack) -> dict[str, str]:
 
 
 def _prepare(stack: Stack) -> None:
-    write_conf(stack)
     (stack.layout.data / "stream").mkdir(mode=0o700, exist_ok=True)
 
 
