@@ -23,11 +23,11 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from numpy.typing import NDArray
 
 from include.broadcast import rfc3339
-from include.bundle.bundle import Bundle, BundleError, load_bundle
+from include.bundle.bundle import Bundle, BundleError, UnknownModel, find_model, load_bundle
 from include.bundle.store import ObjectMissing, ObjectStore, S3Store
-from include.locations import MODELS_BUCKET, Models
+from include.locations import MODELS_BUCKET
 from include.predictions.parity import AGAIN, differences
-from include.rollback import SHORTEST_ID, SHOWN
+from include.rollback import SHOWN
 from include.settings import S3Settings
 from include.tables import LABELS
 from include.training.dataset import Tables, rows_of
@@ -219,13 +219,10 @@ def _bundle(models: ObjectStore, use_case: UseCase, model_id: str) -> Bundle:
 
 
 def _whole_id(models: ObjectStore, use_case: UseCase, beginning: str) -> str:
-    prefix = Models(use_case.name).bundles_prefix
-    ids = {key.removeprefix(prefix).partition("/")[0] for key in models.keys(prefix + beginning)}
-    if len(beginning) < SHORTEST_ID or len(ids) != 1:
-        raise NotRescorable(
-            f"{beginning!r} names {len(ids)} bundles: give one's id, or at least its first {SHORTEST_ID} characters"
-        )
-    return ids.pop()
+    try:
+        return find_model(models, use_case.name, beginning)
+    except UnknownModel as error:
+        raise NotRescorable(str(error)) from error
 
 
 def _answers(

@@ -12,15 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from include.broadcast import Announce, rfc3339
-from include.bundle.bundle import BundleError, load_bundle
+from include.bundle.bundle import SHORTEST_ID, BundleError, load_bundle
 from include.bundle.store import ObjectMissing, ObjectStore
 from include.ledger import Entry, LedgerConflict, announcement, append, read_ledger
 from include.locations import Models, Topics
 from include.retraction import Touched, words_of
 from include.use_case import UseCase
 
-#: Logs and the dashboard show the first twelve characters of an id; so many must be given at least.
-SHORTEST_ID = 8
+#: Logs and the dashboard show so many first characters of an id.
 SHOWN = 12
 ATTEMPTS = 10
 

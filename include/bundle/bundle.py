@@ -33,6 +33,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 REFERENCES = "references/"
 CARD = "card/"
+#: So many characters of an id must be given at least to name a model.
+SHORTEST_ID = 8
 #: Float32 kernels differ between machines by less than this in probability; a wrong encoder differs by far more.
 SELF_CHECK_TOLERANCE = 1e-4
 
@@ -43,6 +45,10 @@ class BundleError(RuntimeError):
 
 class BundleCorrupt(BundleError):
     """A file is missing, or differs from what the manifest says."""
+
+
+class UnknownModel(BundleError):
+    """No bundle, or more than one, has an id with this beginning."""
 
 
 class FeatureMismatch(BundleError):
@@ -143,6 +149,17 @@ def write_bundle(store: ObjectStore, use_case: str, contents: Contents) -> str:
         store.put_if_absent(prefix + name, data)
     store.put_if_absent(prefix + MANIFEST, manifest)
     return model_id
+
+
+def find_model(store: ObjectStore, use_case: str, beginning: str) -> str:
+    """The id of the only bundle whose id begins so; raises ``UnknownModel``."""
+    prefix = Models(use_case).bundles_prefix
+    ids = {key.removeprefix(prefix).partition("/")[0] for key in store.keys(prefix + beginning)}
+    if len(beginning) < SHORTEST_ID or len(ids) != 1:
+        raise UnknownModel(
+            f"{beginning!r} names {len(ids)} bundles: give one's id, or at least its first {SHORTEST_ID} characters"
+        )
+    return ids.pop()
 
 
 def read_files(store: ObjectStore, use_case: str, model_id: str, *, card: bool = True) -> dict[str, bytes]:

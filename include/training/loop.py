@@ -253,9 +253,9 @@ def epochs_of(parts: int) -> float:
     return eighths_of(parts) / EIGHTHS
 
 
-def parts_of(epochs: int) -> int:
-    """How many parts so many whole epochs, at least one, are."""
-    return 1 + EIGHTHS * epochs // LATER_EIGHTHS
+def parts_of(epochs: float) -> int:
+    """How many parts so many epochs are, by ``epochs_of`` or whole ones."""
+    return 1 + int(EIGHTHS * epochs) // LATER_EIGHTHS
 
 
 def shuffled(count: int, generator: torch.Generator) -> Tensor:

@@ -14,14 +14,11 @@ import gzip
 import json
 import logging
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
@@ -58,6 +55,7 @@ from include.training.log_lines import RESULT
 from include.training.loop import best_device, epochs_of
 from include.training.material import Material, Start
 from include.training.model_card import Story, model_card
+from include.training.provenance import provenance
 from include.training.recipe import Team
 from include.training.rivals import LightGbm, base_rate
 from include.training.scratch import Scratch, scratch_from_environment
@@ -66,7 +64,6 @@ from include.use_case import UseCase, load_use_case
 
 SELF_CHECK_ROWS = 32
 STARTS = ("fresh", "champion")
-PACKAGES = ("torch", "ray", "optuna", "numpy", "safetensors", "lightgbm", "scikit-learn", "matplotlib", "deltalake")
 
 
 @dataclass(frozen=True)
@@ -192,7 +189,8 @@ def _train(request: Request, systems: Systems, use_case: UseCase, scratch: Scrat
     stages.done("encoding", f"{len(encoders.numeric)} numeric and {len(encoders.category)} categorical encoders")
     found = _search(request, systems, material)
     stages.done("search", f"{len(found.trials)} trials, best validation AUC {found.best.validation_auc:.4f}")
-    finished = finish(found.loop, material, dataset.validation.days, best_device(), _team(request, systems))
+    team = _team(request, systems)
+    finished = finish(found.loop, material, dataset.validation.days, best_device(), team)
     stages.done(
         "refit", f"{epochs_of(found.loop.progress.best_part):g} epochs, temperature {finished.final.temperature:.3f}"
     )
@@ -203,7 +201,7 @@ def _train(request: Request, systems: Systems, use_case: UseCase, scratch: Scrat
     stages.done(
         "evaluation", f"intervals from {evaluation.resamples} resamples of {evaluation.units} {evaluation.unit}s"
     )
-    lineage = _lineage(request, pins, continued, dataset, found)
+    lineage = _lineage(request, pins, continued, dataset, found, team)
     return _write(request, systems, use_case, dataset, found, finished.final, rivals, evaluation, lineage, stages)
 
 
@@ -343,7 +341,12 @@ def _references(landing: ObjectStore, use_case: UseCase) -> dict[str, bytes]:
 
 
 def _lineage(
-    request: Request, pins: Pins, continued: Bundle | None, dataset: Dataset, found: SearchResult
+    request: Request,
+    pins: Pins,
+    continued: Bundle | None,
+    dataset: Dataset,
+    found: SearchResult,
+    team: Team | None,
 ) -> dict[str, Any]:
     return {
         "run_id": request.run_id,
@@ -357,9 +360,7 @@ def _lineage(
         "epochs": epochs_of(found.loop.progress.best_part),
         "parent": pins.champion,
         "continued_from": continued.model_id if continued else None,
-        "code_version": code_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "python": sys.version.split()[0],
+        **provenance(team.workers if team else 1),
     }
 
 
@@ -376,19 +377,6 @@ def _messages(
         for role, q in roles.items()
     ]
     return [*trials, *figures]
-
-
-def code_version() -> str:
-    """The git commit of the running code, or ``LAMBDA_DL_CODE_VERSION``, or ``unknown``."""
-    stated = os.environ.get("LAMBDA_DL_CODE_VERSION")
-    if stated:
-        return stated
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        folder = Path(__file__).resolve().parent
-        return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def parse(arguments: Sequence[str]) -> Request:

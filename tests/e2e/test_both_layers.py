@@ -225,3 +225,13 @@ def test_what_the_champion_pins_is_there_after_maintenance(airflow: AirflowApi, 
     before = open_table(USE_CASE.name, "features", version=version).to_pyarrow_dataset().count_rows()
     run(airflow, "maintain_tables")
     assert open_table(USE_CASE.name, "features", version=version).to_pyarrow_dataset().count_rows() == before > 0
+
+
+def test_the_champion_comes_out_of_its_lineage_again(environment: Mapping[str, str]) -> None:
+    store = S3Store(S3Settings.from_environment(environment), MODELS_BUCKET)
+    champion = ledger.champion(store, USE_CASE.name)
+    assert champion is not None
+    command = [sys.executable, "-m", "include.training.again", champion.model_id]
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"model {champion.model_id} trained again" in again.stdout

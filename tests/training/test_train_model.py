@@ -15,10 +15,11 @@ from include.bundle.bundle import load_bundle, read_files
 from include.bundle.store import DirectoryStore
 from include.ledger import Entry, append
 from include.locations import reference_key
+from include.training.again import train_again
 from include.training.dataset import DatasetError
 from include.training.train_model import Systems, parse, train
 from include.use_case import UseCase
-from tests.training.synthetic import FEATURES, days, rows, write_tables
+from tests.training.synthetic import FEATURES, IN_MEMORY, days, rows, write_tables
 
 SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, comment="Will a shop sell?", slices=("colour",)))
 #: A run id as Airflow makes them: with characters that paths and addresses do not like.
@@ -56,6 +57,7 @@ def test_a_run_gives_a_candidate_and_its_figures(systems: Systems, sent: list[tu
     kinds = [message[1]["kind"] for _, message in sent]
     assert (kinds.count("training_run"), kinds.count("model_quality")) == (2, 6)
     assert_card(systems, result, champion={"model_id": "", "note": "there is no champion yet"})
+    assert_it_can_be_trained_again(systems, result["model_id"])
     first = list(sent)
     sent.clear()
     assert train(parse(ARGUMENTS), systems, SHOPS) == result
@@ -64,6 +66,12 @@ def test_a_run_gives_a_candidate_and_its_figures(systems: Systems, sent: list[tu
         train(parse([*ARGUMENTS, "--seed", "7"]), systems, SHOPS)
     ray.shutdown()
     assert_a_later_run_is_compared_with_the_champion(systems, sent, result["model_id"])
+
+
+def assert_it_can_be_trained_again(systems: Systems, model_id: str) -> None:
+    """The search's winner comes out of its lineage, to the bit."""
+    again = train_again(systems.tables, systems.models, SHOPS, model_id, IN_MEMORY)
+    assert again.same and not again.circumstances, again.lines()
 
 
 def assert_card(systems: Systems, result: dict[str, Any], champion: dict[str, str]) -> None:
@@ -108,6 +116,7 @@ def assert_a_run_goes_on_from_the_champion(systems: Systems, model_id: str) -> N
     assert later.predictor.encoders.to_json() == former.predictor.encoders.to_json()
     assert later.predictor.network.config.width == former.predictor.network.config.width
     assert {"width", "layers"}.isdisjoint(later.lineage["config"])
+    assert_it_can_be_trained_again(systems, later.model_id)
 
 
 def test_a_window_that_ends_before_it_begins_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
