@@ -5,6 +5,8 @@ depended on them (see ``retraction``).
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from deltalake.exceptions import TableNotFoundError
@@ -21,6 +23,25 @@ def retracted_keys(events: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str
     for event in sorted(events, key=lambda event: event["time"]):
         newest[str(event["landing_key"])] = event
     return {key: event for key, event in newest.items() if event["event"] == "retracted"}
+
+
+@dataclass(frozen=True)
+class Period:
+    """From ``start`` up to ``end`` (UTC; None: since ever, until now) these landing files were withdrawn."""
+
+    start: datetime | None
+    end: datetime | None
+    withdrawn: frozenset[str]
+
+
+def periods(events: Iterable[Mapping[str, Any]]) -> list[Period]:
+    """What was withdrawn when, in order of time; the last one is now."""
+    ordered = sorted(events, key=lambda event: event["time"])
+    times = [None, *sorted({event["time"] for event in ordered})]
+    return [
+        Period(start, end, frozenset(retracted_keys(e for e in ordered if start is not None and e["time"] <= start)))
+        for start, end in zip(times, [*times[1:], None], strict=True)
+    ]
 
 
 def counted(rows: Iterable[Mapping[str, Any]], withdrawn: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -1,7 +1,8 @@
 """Parity and freshness of logged predictions: which served features differ from their batch recomputation, in bits.
 
 Pure: the Spark job brings both sides together. A difference is *explained* when the batch layer, told to forget the
-facts that came too late for the stream, gives what was served (see ``spark_jobs/recompute``).
+facts that came too late for the stream, gives what was served; a row that was served from facts withdrawn (or before
+facts restored) since is not judged (see ``spark_jobs/recompute``).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,7 +55,8 @@ def differences(pairs: pa.Table, features: Sequence[Feature]) -> list[list[str]]
 @dataclass(frozen=True)
 class DayParity:
     """One day's comparison, in rows. ``different`` are those that nothing explains, ``features`` counts them by
-    feature, ``subjects`` names some of theirs."""
+    feature, ``subjects`` names some of theirs; ``superseded`` were right by the facts that counted when they were
+    served."""
 
     ds: str
     logged: int
@@ -65,6 +67,7 @@ class DayParity:
     degraded: int = 0
     features: Mapping[str, int] = field(default_factory=dict)
     subjects: Sequence[str] = ()
+    superseded: int = 0
 
     @property
     def unknown_subjects(self) -> int:
@@ -84,18 +87,19 @@ class DayParity:
 
     def words(self) -> str:
         """The day for the log."""
-        equal = self.compared - self.explained - self.different
+        equal = self.compared - self.explained - self.superseded - self.different
         return (
             f"{self.ds}: {self.logged} predictions logged, {equal} equal bit for bit, {self.explained} explained by "
             f"late facts, {self.different} different; not comparable: {self.other_definition} of another feature "
-            f"definition, {self.unknown_subjects} of unknown subjects" + (f". {self.detail}" if self.detail else "")
+            f"definition, {self.unknown_subjects} of unknown subjects, {self.superseded} of facts withdrawn or "
+            "restored since" + (f". {self.detail}" if self.detail else "")
         )
 
     def shares(self) -> list[tuple[str, float]]:
-        """(dimension, value): equal rows among those that late facts do not explain, and the share of the latter."""
+        """(dimension, value): equal rows among those that are judged, and the share that late facts explain."""
         if not self.compared:
             return []
-        judged = self.compared - self.explained
+        judged = self.compared - self.explained - self.superseded
         parity = 1.0 - self.different / judged if judged else 1.0
         return [(PARITY, parity), (EXPLAINED, self.explained / self.compared)]
 

@@ -1,7 +1,7 @@
 """The use case's database and tables in the Hive metastore: created once, with comments, and read by Spark jobs."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
@@ -101,9 +101,22 @@ def counting(rows: DataFrame, withdrawn: Sequence[str]) -> DataFrame:
     return rows.where(~F.col("landing_key").isin(list(withdrawn))) if withdrawn else rows
 
 
-def facts_for(spark: SparkSession, use_case: str, contract: Contract, first: date, last: date) -> DataFrame:
-    """A source's raw facts that can belong to a span of days: announced before it, or available in it."""
-    raw = counting_facts(spark, use_case, contract.name)
+def facts_for(
+    spark: SparkSession,
+    use_case: str,
+    contract: Contract,
+    first: date,
+    last: date,
+    withdrawn: Collection[str] | None = None,
+) -> DataFrame:
+    """A source's raw facts that can belong to a span of days: announced before it, or available in it.
+
+    ``withdrawn``: the landing files that do not count (default: those that are withdrawn now).
+    """
+    if withdrawn is None:
+        raw = counting_facts(spark, use_case, contract.name)
+    else:
+        raw = counting(read_table(spark, use_case, f"raw_{contract.name}"), sorted(withdrawn))
     return of_days(raw, first - timedelta(days=contract.announced_days), last)
 
 

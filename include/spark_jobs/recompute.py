@@ -3,17 +3,18 @@
 Comparable is what was made by the running code's definition of the features, about a subject that is a fact of the
 batch layer. A row that differs is *explained by late facts* when the tiles without them give exactly what was served:
 without all that the stream has recorded as late on some day or later. (Of earlier days the predictor had the batch
-tiles, late facts included; where its batch days ended is not logged, so each possible day is tried.)
+tiles, late facts included; where its batch days ended is not logged, so each possible day is tried.) It is
+*superseded* when facts were withdrawn or restored after it was given, and those that counted then give what was served.
 It reads tables and topics; it writes nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial, reduce
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from include.book import names_of
@@ -30,6 +31,7 @@ from include.spark_jobs.preprocess_features import of_named_days, read_reference
 from include.streaming.messages import LATE, PROBLEM_TYPE
 from include.tables import TILES, predictions_table
 from include.tiles.build import TILE_COLUMNS, build_tiles
+from include.tombstones import Period, periods, read_events
 from include.use_case import UseCase
 
 #: What is known of each comparable prediction: ``place`` (partition and offset) identifies it.
@@ -51,9 +53,9 @@ class Comparison:
         """Give back what is kept in memory."""
         self.logged.unpersist()
 
-    def facts(self, contract: Contract, first: date, last: date) -> DataFrame:
-        """A source's raw facts of a span of days."""
-        return facts_for(self.spark, self.use_case.name, contract, first, last)
+    def facts(self, contract: Contract, first: date, last: date, withdrawn: Collection[str] | None = None) -> DataFrame:
+        """A source's raw facts of a span of days, but for those of ``withdrawn`` files (default: as of now)."""
+        return facts_for(self.spark, self.use_case.name, contract, first, last, withdrawn)
 
     def tiles(self) -> DataFrame:
         """The published tiles that the days' windows reach into."""
@@ -91,44 +93,85 @@ class Comparison:
         for contract in self.use_case.sources:
             ids = rejected.where(F.col("source") == contract.name)
             facts = self.facts(contract, self.first_tiles, self.days[-1])
-            day = F.date_format("moment", "yyyy-MM-dd").alias("day")
-            frames.append(facts.select(F.col(contract.key).alias("id"), day).join(ids, "id"))
+            frames.append(facts.select(F.col(contract.key).alias("id"), tile_day()).join(ids, "id"))
         return of_span(reduce(DataFrame.unionByName, frames), "day", self.first_tiles, self.days[-1])
 
-    def tiles_without(self, late: DataFrame, days: Sequence[date]) -> DataFrame:
-        """The tiles, those of ``days`` rebuilt without the late facts of these days."""
+    def tiles_without(
+        self, late: DataFrame, days: Sequence[date], withdrawn: Collection[str] | None = None
+    ) -> DataFrame:
+        """The tiles, those of ``days`` rebuilt without the late facts of these days, nor those of withdrawn files."""
         names = names_of(days)
         forgotten = late.where(F.col("day").isin(names))
         facts = {}
         for contract in self.use_case.sources:
             ids = forgotten.where(F.col("source") == contract.name).select(F.col("id").alias(contract.key))
-            facts[contract.name] = self.facts(contract, days[0], days[-1]).join(ids, contract.key, "left_anti")
+            facts[contract.name] = self.facts(contract, days[0], days[-1], withdrawn).join(
+                ids, contract.key, "left_anti"
+            )
         rebuilt = of_named_days(build_tiles(facts, self.use_case.sources, self.use_case.tiles), days)
         return self.tiles().where(~F.col("ds").isin(names)).unionByName(rebuilt)
 
-    def explained(self, unequal: DataFrame, kafka: KafkaSettings) -> set[str]:
-        """The places of those ``unequal`` predictions that late facts explain."""
-        late = self.late_facts(kafka).persist()
-        days = sorted(date.fromisoformat(row["day"]) for row in late.select("day").distinct().collect())
-        open_places = {row["place"] for row in unequal.select("place").collect()} if days else set()
+    def equal_by(self, asked: DataFrame, tiles: DataFrame) -> set[str]:
+        """The places of those predictions that other tiles give to the bit."""
+        again = self.against(asked, tiles).where(F.size("names") == 0)
+        return {row["place"] for row in again.select("place").collect()}
+
+    def at(self, found: Iterable[str]) -> DataFrame:
+        """The comparable predictions of some places."""
+        return self.comparable.join(places(self.spark, found), "place", "left_semi")
+
+    def explained_by_late(self, open_places: set[str], late: DataFrame) -> set[str]:
+        """The places of those predictions that late facts explain."""
+        days = tile_days(late)
         found: set[str] = set()
         for number in range(len(days)):
-            asked = self.comparable.join(places(self.spark, open_places - found), "place", "left_semi")
-            again = self.against(asked, self.tiles_without(late, days[number:])).where(F.size("names") == 0)
-            found |= {row["place"] for row in again.select("place").collect()}
             if found == open_places:
                 break
-        late.unpersist()
+            found |= self.equal_by(self.at(open_places - found), self.tiles_without(late, days[number:]))
         return found
 
+    def superseded(self, open_places: set[str], late: DataFrame) -> set[str]:
+        """The places of those that were right by the facts that counted when they were given, late facts or not."""
+        *past, now = periods(read_events(self.use_case.name))
+        days, found = tile_days(late), set[str]()
+        for period in past:
+            asked = of_period(self.at(open_places - found), period)
+            touched = self.days_of(period.withdrawn ^ now.withdrawn) if not asked.isEmpty() else []
+            for number in range(len(days) + 1 if touched else 0):
+                forgotten = late.where(F.col("day").isin(names_of(days[number:])))
+                again = sorted({*touched, *days[number:]})
+                found |= self.equal_by(asked, self.tiles_without(forgotten, again, period.withdrawn))
+        return found
+
+    def days_of(self, files: Collection[str]) -> list[date]:
+        """The days, of those that windows reach into, with tiles made of the facts of some landing files."""
+        frames = []
+        for contract in self.use_case.sources:
+            facts = self.facts(contract, self.first_tiles, self.days[-1], withdrawn=())
+            frames.append(facts.where(F.col("landing_key").isin(sorted(files))).select(tile_day()))
+        return tile_days(of_span(reduce(DataFrame.unionByName, frames), "day", self.first_tiles, self.days[-1]))
+
     def outcome(self, kafka: KafkaSettings) -> DataFrame:
-        """``COMPARED`` for every comparable prediction, with ``explained`` and ``different`` (neither: equal)."""
+        """``COMPARED`` for every comparable prediction, with ``explained``, ``superseded`` and ``different`` (none of
+        them: equal)."""
         compared = self.against(self.comparable, self.tiles()).persist()
-        unequal = compared.where(F.size("names") > 0)
-        found = self.explained(unequal, kafka) if not unequal.isEmpty() else set()
-        told = places(self.spark, found).withColumn("explained", F.lit(True))
-        with_told = compared.join(F.broadcast(told), "place", "left").fillna(False, ["explained"])
-        return with_told.withColumn("different", (F.size("names") > 0) & ~F.col("explained"))
+        open_places = {row["place"] for row in compared.where(F.size("names") > 0).select("place").collect()}
+        reasons: dict[str, str] = {}
+        if open_places:
+            late = self.late_facts(kafka).persist()
+            explained = self.explained_by_late(open_places, late)
+            superseded = self.superseded(open_places - explained, late)
+            late.unpersist()
+            reasons = dict.fromkeys(explained, "explained") | dict.fromkeys(superseded, "superseded")
+        told = self.spark.createDataFrame(sorted(reasons.items()), "place string, reason string")
+        with_told = compared.join(F.broadcast(told), "place", "left")
+        return with_told.withColumns(
+            {
+                "explained": F.equal_null("reason", F.lit("explained")),
+                "superseded": F.equal_null("reason", F.lit("superseded")),
+                "different": (F.size("names") > 0) & F.col("reason").isNull(),
+            }
+        )
 
     def parity_by_day(self, kafka: KafkaSettings) -> list[DayParity]:
         """The comparison of each day, in order."""
@@ -139,6 +182,7 @@ class Comparison:
         counts = outcome.groupBy("ds").agg(
             F.count("*").alias("compared"),
             F.count_if("explained").alias("explained"),
+            F.count_if("superseded").alias("superseded"),
             F.count_if("different").alias("different"),
             F.count_if(F.col("different") & F.col("degraded")).alias("degraded"),
             F.slice(F.array_sort(of_different), 1, IDS_SHOWN).alias("subjects"),
@@ -178,6 +222,23 @@ def places(spark: SparkSession, found: Iterable[str]) -> DataFrame:
     return spark.createDataFrame([(place,) for place in sorted(found)], "place string")
 
 
+def tile_day() -> Column:
+    """The day of the tile that a raw fact belongs to, as ``day``."""
+    return F.date_format("moment", "yyyy-MM-dd").alias("day")
+
+
+def tile_days(facts: DataFrame) -> list[date]:
+    """The days of facts that have a ``day``, in order."""
+    return sorted(date.fromisoformat(row["day"]) for row in facts.select("day").distinct().collect())
+
+
+def of_period(predictions: DataFrame, period: Period) -> DataFrame:
+    """Only the predictions that were given in a period."""
+    given = F.col("predicted_at")
+    after = predictions if period.start is None else predictions.where(given >= F.lit(period.start))
+    return after if period.end is None else after.where(given < F.lit(period.end))
+
+
 def of_span(frame: DataFrame, column: str, first: date, last: date) -> DataFrame:
     """Only the rows whose day lies in a span, both ends included."""
     return frame.where(F.col(column).between(first.isoformat(), last.isoformat()))
@@ -196,6 +257,6 @@ def late_ids(spark: SparkSession, topic: str, kafka: KafkaSettings) -> DataFrame
 
 def day_parity(row: Mapping[str, Any], features: Mapping[str, int]) -> DayParity:
     """A day's comparison from its counts; null counts nothing."""
-    counts = {name: int(row[name] or 0) for name in ("compared", "explained", "different", "degraded")}
+    counts = {name: int(row[name] or 0) for name in ("compared", "explained", "superseded", "different", "degraded")}
     subjects = tuple(row["subjects"] or ())
     return DayParity(row["ds"], row["logged"], row["other"], **counts, features=features, subjects=subjects)

@@ -42,6 +42,10 @@ from include.use_cases import DEFAULT_USE_CASE
 THREADS_OF_A_TRIAL = 1
 
 
+#: What a lineage must name for its model to be trained again.
+NEEDED = ("tables", "split", "request", "config", "seed", "epochs", "continued_from")
+
+
 class NotTrainable(ValueError):
     """The model cannot be trained again here; the message says why and what to do."""
 
@@ -129,6 +133,9 @@ def _bundle(models: ObjectStore, use_case: UseCase, model_id: str) -> Bundle:
 
 def _dataset(tables: Tables, use_case: UseCase, bundle: Bundle, scratch: Scratch) -> Dataset:
     """The three spans as they were read then."""
+    missing = [name for name in NEEDED if name not in bundle.lineage]
+    if missing:
+        raise NotTrainable(f"the lineage of model {bundle.model_id[:12]} does not name {', '.join(missing)}")
     split = Split(**{name: tuple(part["days"]) for name, part in bundle.lineage["split"].items()})
     versions = bundle.lineage["tables"]
     try:

@@ -60,6 +60,8 @@ def test_late_rows_are_counted_apart() -> None:
     day = DayParity("2013-01-02", 12, 1, 10, 2, 1, 1, {"warmth": 1}, ("a",))
     assert dict(day.shares()) == {"parity": 1 - 1 / 8, "parity_explained_by_late": 0.2}
     assert day.unknown_subjects == 1
+    later = DayParity("2013-01-02", 12, 1, 10, 2, 1, superseded=4)
+    assert dict(later.shares()) == {"parity": 1 - 1 / 4, "parity_explained_by_late": 0.2}, "withdrawn: not judged"
     assert dict(DayParity("2013-01-02", 4, compared=4, explained=4).shares())["parity"] == 1.0
     assert DayParity("2013-01-02", 4, other_definition=4).shares() == []
 
@@ -68,8 +70,8 @@ def test_a_day_in_words_says_what_differs() -> None:
     day = DayParity("2013-01-02", 12, 1, 10, 2, 1, 1, {"warmth": 1}, ("a",))
     assert day.words() == (
         "2013-01-02: 12 predictions logged, 7 equal bit for bit, 2 explained by late facts, 1 different; not "
-        "comparable: 1 of another feature definition, 1 of unknown subjects. 1 rows differ (1 of them said to be "
-        "degraded) in warmth (1); subjects a"
+        "comparable: 1 of another feature definition, 1 of unknown subjects, 0 of facts withdrawn or restored since. "
+        "1 rows differ (1 of them said to be degraded) in warmth (1); subjects a"
     )
 
 

@@ -4,7 +4,7 @@ import json
 import os
 
 from include import lake
-from local_stack.analyst import query_mysql
+from local_stack.analyst import query_hive, query_mysql
 
 #: Names and moments of runs, and the contract's version, differ between worlds that hold the same facts.
 ABOUT_RUNS = ("run_id", "closed_at", "ingested_at", "contract_version")
@@ -33,3 +33,16 @@ def shown() -> dict[str, list[str]]:
         table: sorted(map(str, query_mysql(os.environ, f"select {', '.join(names)} from {table}")))
         for table, names in columns.items()
     }
+
+
+def differing_in_hive(one: str, other: str, table: str) -> int:
+    """How many rows of a table Hive's Spark finds in one world and not in the other, counted in both directions."""
+    kept = f"* EXCEPT ({', '.join(column for column in ABOUT_RUNS if column in _columns(one, table))})"
+    sides = [f"SELECT {kept} FROM {name}.{table}" for name in (one, other)]
+    missing = [f"({first} EXCEPT ALL {second})" for first, second in (sides, reversed(sides))]
+    ((count,),) = query_hive(os.environ, f"SELECT count(*) FROM ({' UNION ALL '.join(missing)})")
+    return int(count)
+
+
+def _columns(name: str, table: str) -> list[str]:
+    return [field.name for field in lake.open_table(name, table).schema().fields]

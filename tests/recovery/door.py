@@ -8,14 +8,19 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
+from typing import Any
 from urllib.parse import urlsplit
 
+from pytest import MonkeyPatch
+
 COMMIT = re.compile(r"/_delta_log/\d{20}\.json(?:\?.*)?$")
+PATIENCE_S = 300
 #: Said to the next hop alone.
 HOP = frozenset({"connection", "keep-alive", "expect", "transfer-encoding"})
 
@@ -115,6 +120,25 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing: a client that was killed leaves broken connections."""
+
+
+def run_alone(door: Door, function: Callable[..., Any], *arguments: Any) -> int:
+    """Call a function in a process of its own, whose S3 is the door, which may kill it; returns its exit code."""
+    with MonkeyPatch.context() as patch:
+        patch.setenv("S3_ENDPOINT", door.url)
+        process = get_context("spawn").Process(target=_in_its_own_group, args=(function, arguments))
+        process.start()
+    assert process.pid is not None
+    door.victim = process.pid
+    process.join(PATIENCE_S)
+    assert process.exitcode is not None, f"neither done nor dead after {PATIENCE_S} s"
+    return process.exitcode
+
+
+def _in_its_own_group(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """In the new process: whoever kills its group kills the JVM too."""
+    os.setsid()
+    function(*arguments)
 
 
 @contextmanager

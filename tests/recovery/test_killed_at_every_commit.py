@@ -5,7 +5,6 @@ back to what it was before the job; the killed process talks to S3 through a doo
 """
 
 import json
-import multiprocessing
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from include.tables import all_tables
 from tests.recovery import steps
 from tests.recovery.conftest import LAST
 from tests.recovery.content import ABOUT_RUNS
-from tests.recovery.door import Door, door_to
+from tests.recovery.door import Door, door_to, run_alone
 from tests.spark_jobs import steps as spark_steps
 from tests.spark_jobs.workshop import FIRST, feed, spark_process, topics_for
 
@@ -65,15 +64,7 @@ class Lake:
     def run_alone(self, step: Step) -> int:
         """Run a step in a process of its own, which the door may kill; returns its exit code."""
         function, arguments = step
-        process = multiprocessing.get_context("spawn").Process(
-            target=in_its_own_group, args=(function, self.name, arguments)
-        )
-        process.start()
-        assert process.pid is not None
-        self.door.victim = process.pid
-        process.join(300)
-        assert process.exitcode is not None, "neither done nor dead after 300 s"
-        return process.exitcode
+        return run_alone(self.door, function, self.name, *arguments)
 
     def held(self) -> dict[str, list[str]]:
         """The rows of every table, as sorted texts, but for who wrote them when."""
@@ -101,12 +92,6 @@ class Lake:
                 self.client.delete_object(Bucket=bucket, Key=key)
 
 
-def in_its_own_group(function: Callable[..., Any], name: str, arguments: tuple[Any, ...]) -> None:
-    """In the new process: whoever kills its group kills the JVM too."""
-    os.setsid()
-    function(name, *arguments)
-
-
 def rows(name: str, table: str) -> list[str]:
     kept = ({c: value for c, value in row.items() if c not in NOTED} for row in lake.read_rows(name, table))
     return sorted(json.dumps(row, sort_keys=True, default=str) for row in kept)
@@ -119,7 +104,7 @@ def undisturbed(importable: None) -> Iterator[Lake]:
     with door_to(os.environ["S3_ENDPOINT"]) as door, topics_for([name]), pytest.MonkeyPatch.context() as patch:
         feed(name, LAST)
         found = Lake(name, cast(ProcessPoolExecutor, None), door)
-        # All that is started from here on goes through the door.
+        # The Spark process goes through the door too: what it commits is counted.
         patch.setenv("S3_ENDPOINT", door.url)
         with spark_process([name]) as found.pool:
             found.run((steps.load, (FIRST, FIRST, steps.TOO_STRICT)))

@@ -41,7 +41,7 @@ class Workshop:
 
 def topics_of(name: str) -> list[str]:
     topics = Topics(name)
-    return [topics.metrics, topics.batch_events, topics.predictions, topics.rejected]
+    return [topics.metrics, topics.batch_events, topics.predictions, topics.rejected, topics.models]
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A model trained again from its bundle: the same weights; another seed, other rows or other code are told."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 import torch
 from deltalake import DeltaTable
 
-from include.bundle.bundle import Contents, load_bundle, write_bundle
+from include.bundle.bundle import Contents, load_bundle, read_files, write_bundle
 from include.bundle.store import DirectoryStore
 from include.training.again import Again, NotTrainable, train_again
 from include.training.dataset import Split, load_dataset, pin_versions
@@ -112,6 +113,16 @@ def test_another_seed_gives_another_model_and_says_what_is_not_as_it_was(world: 
 def test_what_is_gone_is_named(world: World, lineage: dict[str, Any], said: str) -> None:
     with pytest.raises(NotTrainable, match=said):
         world.again(world.train(**lineage))
+
+
+def test_a_lineage_that_names_no_days_is_told(world: World) -> None:
+    files = read_files(world.models, "shops", world.model)
+    lineage = json.loads(files["lineage.json"])
+    bundle = load_bundle(world.models, "shops", world.model, FEATURES)
+    columns = rows(1, 4).columns
+    bare = Contents(FEATURES, bundle.predictor, {}, columns, {}, {"tables": lineage["tables"]})
+    with pytest.raises(NotTrainable, match="does not name split, request"):
+        world.again(write_bundle(world.models, "shops", bare))
 
 
 def test_no_such_model(world: World) -> None:
