@@ -40,7 +40,9 @@ def differing_in_hive(one: str, other: str, table: str) -> int:
     kept = f"* EXCEPT ({', '.join(column for column in ABOUT_RUNS if column in _columns(one, table))})"
     sides = [f"SELECT {kept} FROM {name}.{table}" for name in (one, other)]
     missing = [f"({first} EXCEPT ALL {second})" for first, second in (sides, reversed(sides))]
-    ((count,),) = query_hive(os.environ, f"SELECT count(*) FROM ({' UNION ALL '.join(missing)})")
+    ((count,),) = query_hive(
+        {**os.environ, "HIVE_DATABASE": one}, f"SELECT count(*) FROM ({' UNION ALL '.join(missing)})"
+    )
     return int(count)
 
 

@@ -45,6 +45,8 @@ SOURCE = "arrivals"
 BEFORE, LAST = FIRST + timedelta(days=8), FIRST + timedelta(days=13)
 BAD = FIRST + timedelta(days=9)
 SERVED = 100
+#: What was measured and answered is history: only the world with the error has served and measured anything.
+HISTORY = {"data_quality", "runtime_metrics", "model_quality", "recent_predictions"}
 PARITY = ("predictions", "parity")
 #: Two weeks say little about which model is better: whether it may be promoted is not what is tried here.
 LENIENT = Gate(
@@ -135,6 +137,13 @@ class World:
         return demote(self.systems.models, announce, self.use_case, touched, request)
 
 
+def of_facts() -> dict[str, list[str]]:
+    """What MySQL shows of facts, predictions' history apart."""
+    found = {table: rows for table, rows in shown().items() if table not in HISTORY}
+    assert found["recent_events"] and found["hourly_stats"] and found["daily_stats"]
+    return found
+
+
 def negate_delays(name: str) -> None:
     """The human error: the file of the day, with every delay's sign turned."""
     client, key = s3_client(), landing_prefix(name, SOURCE, BAD) + FILE_NAME
@@ -171,7 +180,7 @@ def test_a_human_error_is_undone_in_everything_that_came_of_it(worlds: tuple[Wor
     assert wrong.promote(misled).promoted and wrong.champion() == misled
     wrong.serve(misled, LAST.isoformat())
     wrong.workshop.do(spark_steps.refresh, wrong.name, "misled")
-    misled_shown = shown()
+    misled_shown = of_facts()
 
     scorecard = wrong.measure("served")
     assert scorecard[PARITY] == {LAST.isoformat(): 1.0}
@@ -189,7 +198,7 @@ def test_a_human_error_is_undone_in_everything_that_came_of_it(worlds: tuple[Wor
     assert wrong.demote().model_id == good == wrong.champion()
     wrong.workshop.do(steps.derive, wrong.name, SOURCE, [BAD], "after retract")
     wrong.workshop.do(spark_steps.refresh, wrong.name, "retracted")
-    corrected_shown = shown()
+    corrected_shown = of_facts()
     assert wrong.measure("retracted")[PARITY] == {LAST.isoformat(): 1.0}, "what was served was right by what was known"
 
     never.load(FIRST, BEFORE)
@@ -202,11 +211,15 @@ def test_a_human_error_is_undone_in_everything_that_came_of_it(worlds: tuple[Wor
     for table in DERIVED:
         assert content(wrong.name, table) == content(never.name, table), table
         assert differing_in_hive(wrong.name, never.name, table) == 0, f"{table} in Hive"
-    assert corrected_shown == shown() != misled_shown, "MySQL"
+    never_shown = of_facts()
+    assert {table for table in never_shown if corrected_shown[table] != never_shown[table]} == set(), "MySQL"
+    assert misled_shown != never_shown
     assert wrong.weights(good) == never.weights(never_good), "champion"
 
     retrained = {world.name: world.train("again", LAST) for world in worlds}
-    for world in worlds:
-        assert world.promote(retrained[world.name]).promoted
+    # Two weeks may be too little for the gate; what counts is that both worlds say the same.
+    assert len({world.promote(retrained[world.name]).promoted for world in worlds}) == 1
     assert wrong.weights(wrong.champion()) == never.weights(never.champion()) != wrong.weights(misled)
+    trained = [world.weights(retrained[world.name]) for world in worlds]
+    assert trained[0] == trained[1] != wrong.weights(misled)
     print(json.dumps({"accuracy of the day": round(bad, 4), "rows": dict(radius.rows), "served": SERVED}))
