@@ -116,14 +116,18 @@ def canonical(document: Any) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 
+def packed_weights(network: Network) -> bytes:
+    """A network's weights as safetensors; equal weights give equal bytes."""
+    return save({name: tensor.detach().contiguous().clone() for name, tensor in network.state_dict().items()})
+
+
 def bundle_files(use_case: str, contents: Contents) -> dict[str, bytes]:
     """Every file of a bundle but its manifest, by name within the bundle."""
     predictor, features = contents.predictor, contents.features
     network = predictor.network.cpu().eval()
-    weights = {name: tensor.detach().contiguous().clone() for name, tensor in network.state_dict().items()}
     feature_list = [{"name": f.name, "kind": f.kind, "comment": f.comment} for f in features.features]
     files = {
-        "weights.safetensors": save(weights),
+        "weights.safetensors": packed_weights(network),
         "network.json": canonical({**network.config.to_json(), "temperature": predictor.temperature}),
         "encoders.json": canonical(predictor.encoders.to_json()),
         "features.json": canonical({"use_case": use_case, "hash": features.hash(), "features": feature_list}),

@@ -91,9 +91,12 @@ def read_table(spark: SparkSession, use_case: str, table: str) -> DataFrame:
     return spark.read.format("delta").load(Lake(use_case).path(table))
 
 
-def counting_facts(spark: SparkSession, use_case: str, source: str) -> DataFrame:
-    """A source's raw facts that count: all but those of landing files that are withdrawn."""
-    return counting(read_table(spark, use_case, f"raw_{source}"), retracted_files(use_case, source))
+def counting_facts(
+    spark: SparkSession, use_case: str, source: str, withdrawn: Collection[str] | None = None
+) -> DataFrame:
+    """A source's raw facts that count: all but those of ``withdrawn`` landing files (default: as of now)."""
+    files = retracted_files(use_case, source) if withdrawn is None else sorted(withdrawn)
+    return counting(read_table(spark, use_case, f"raw_{source}"), files)
 
 
 def counting(rows: DataFrame, withdrawn: Sequence[str]) -> DataFrame:
@@ -113,10 +116,7 @@ def facts_for(
 
     ``withdrawn``: the landing files that do not count (default: those that are withdrawn now).
     """
-    if withdrawn is None:
-        raw = counting_facts(spark, use_case, contract.name)
-    else:
-        raw = counting(read_table(spark, use_case, f"raw_{contract.name}"), sorted(withdrawn))
+    raw = counting_facts(spark, use_case, contract.name, withdrawn)
     return of_days(raw, first - timedelta(days=contract.announced_days), last)
 
 

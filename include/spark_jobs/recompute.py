@@ -120,9 +120,8 @@ class Comparison:
         """The comparable predictions of some places."""
         return self.comparable.join(places(self.spark, found), "place", "left_semi")
 
-    def explained_by_late(self, open_places: set[str], late: DataFrame) -> set[str]:
-        """The places of those predictions that late facts explain."""
-        days = tile_days(late)
+    def explained_by_late(self, open_places: set[str], late: DataFrame, days: Sequence[date]) -> set[str]:
+        """The places of those predictions that late facts, of tiles of ``days``, explain."""
         found: set[str] = set()
         for number in range(len(days)):
             if found == open_places:
@@ -130,11 +129,13 @@ class Comparison:
             found |= self.equal_by(self.at(open_places - found), self.tiles_without(late, days[number:]))
         return found
 
-    def superseded(self, open_places: set[str], late: DataFrame) -> set[str]:
+    def superseded(self, open_places: set[str], late: DataFrame, days: Sequence[date]) -> set[str]:
         """The places of those that were right by the facts that counted when they were given, late facts or not."""
         *past, now = periods(read_events(self.use_case.name))
-        days, found = tile_days(late), set[str]()
+        found: set[str] = set()
         for period in past:
+            if found == open_places:
+                break
             asked = of_period(self.at(open_places - found), period)
             touched = self.days_of(period.withdrawn ^ now.withdrawn) if not asked.isEmpty() else []
             for number in range(len(days) + 1 if touched else 0):
@@ -159,8 +160,9 @@ class Comparison:
         reasons: dict[str, str] = {}
         if open_places:
             late = self.late_facts(kafka).persist()
-            explained = self.explained_by_late(open_places, late)
-            superseded = self.superseded(open_places - explained, late)
+            days = tile_days(late)
+            explained = self.explained_by_late(open_places, late, days)
+            superseded = self.superseded(open_places - explained, late, days)
             late.unpersist()
             reasons = dict.fromkeys(explained, "explained") | dict.fromkeys(superseded, "superseded")
         told = self.spark.createDataFrame(sorted(reasons.items()), "place string, reason string")

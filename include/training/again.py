@@ -21,17 +21,24 @@ from typing import Any
 
 import torch
 from deltalake.exceptions import DeltaError
-from safetensors.torch import save
 
-from include.bundle.bundle import Bundle, BundleError, Predictor, UnknownModel, canonical, find_model, load_bundle
+from include.bundle.bundle import (
+    Bundle,
+    BundleError,
+    Predictor,
+    UnknownModel,
+    canonical,
+    find_model,
+    load_bundle,
+    packed_weights,
+)
 from include.bundle.store import ObjectMissing, ObjectStore, S3Store
 from include.locations import MODELS_BUCKET
 from include.settings import S3Settings
 from include.training.dataset import Dataset, DatasetError, Split, Tables, load_dataset
-from include.training.encoding import Encoders
 from include.training.finish import finish
 from include.training.loop import Loop, best_device, parts_of
-from include.training.material import Material, Start
+from include.training.material import Material
 from include.training.provenance import provenance
 from include.training.recipe import Team
 from include.training.scratch import Scratch, scratch_from_environment
@@ -157,11 +164,9 @@ def _train(
     scratch: Scratch,
 ) -> Predictor:
     lineage = bundle.lineage
-    start, encoders = None, Encoders.fit(use_case.features, dataset.train.columns)
-    if lineage["continued_from"]:
-        former = _bundle(models, use_case, lineage["continued_from"]).predictor
-        start, encoders = Start(former.network.config, former.network.state_dict()), former.encoders
-    material = Material.of(encoders, dataset.train, dataset.validation, scratch, start)
+    continued = lineage["continued_from"]
+    former = _bundle(models, use_case, continued).predictor if continued else None
+    material = Material.following(former, use_case.features, dataset.train, dataset.validation, scratch)
     with _threads(THREADS_OF_A_TRIAL):
         loop = _trial(material, lineage)
     with _threads(machine.get("threads", torch.get_num_threads())), _team(machine.get("workers", 1)) as team:
@@ -217,9 +222,8 @@ def _team(workers: int) -> Iterator[Team | None]:
 
 def _hashes(predictor: Predictor) -> dict[str, str]:
     """SHA-256 of each part."""
-    weights = {name: tensor.detach().contiguous().clone() for name, tensor in predictor.network.state_dict().items()}
     parts = {
-        "weights": save(weights),
+        "weights": packed_weights(predictor.network),
         "network": canonical(predictor.network.config.to_json()),
         "encoders": canonical(predictor.encoders.to_json()),
         "temperature": canonical(predictor.temperature),

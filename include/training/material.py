@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from include.bundle.bundle import Predictor
+from include.features.spec import FeatureSet
 from include.training.dataset import Rows
 from include.training.encoding import Encoded, Encoders
 from include.training.loop import Loop, LoopConfig, Tensors, build
@@ -54,6 +56,16 @@ class Material:
                 rows.category[at : at + len(chunk)] = encoded.category
                 at += len(chunk)
         return cls(encoders, rows, np.concatenate([train.labels, validation.labels]), len(train), start)
+
+    @classmethod
+    def following(
+        cls, former: Predictor | None, features: FeatureSet, train: Rows, validation: Rows, scratch: Scratch
+    ) -> "Material":
+        """To go on from a former model, with its encoders and architecture; or to begin afresh, where there is none."""
+        if former is None:
+            return cls.of(Encoders.fit(features, train.columns), train, validation, scratch)
+        start = Start(former.network.config, former.network.state_dict())
+        return cls.of(former.encoders, train, validation, scratch, start)
 
     def tensors(self, device: torch.device) -> tuple[Tensors, Tensors]:
         """Train and validation rows for a network on the device."""

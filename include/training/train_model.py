@@ -40,7 +40,6 @@ from include.training.dataset import (
     pin_versions,
     split_days,
 )
-from include.training.encoding import Encoders
 from include.training.evaluation import (
     BASE_RATE,
     CANDIDATE,
@@ -53,7 +52,7 @@ from include.training.evaluation import (
 from include.training.finish import Finished, finish
 from include.training.log_lines import RESULT
 from include.training.loop import best_device, epochs_of
-from include.training.material import Material, Start
+from include.training.material import Material
 from include.training.model_card import Story, model_card
 from include.training.provenance import provenance
 from include.training.recipe import Team
@@ -182,10 +181,9 @@ def _train(request: Request, systems: Systems, use_case: UseCase, scratch: Scrat
     continued = former if request.start == "champion" else None
     if request.start == "champion":
         print(f"going on from {former.model_id[:12]}" if former else f"starting afresh: {note}", flush=True)
-    encoders = continued.predictor.encoders if continued else Encoders.fit(use_case.features, dataset.train.columns)
-    network = continued.predictor.network if continued else None
-    start = Start(network.config, network.state_dict()) if network else None
-    material = Material.of(encoders, dataset.train, dataset.validation, scratch, start)
+    predecessor = continued.predictor if continued else None
+    material = Material.following(predecessor, use_case.features, dataset.train, dataset.validation, scratch)
+    encoders = material.encoders
     stages.done("encoding", f"{len(encoders.numeric)} numeric and {len(encoders.category)} categorical encoders")
     found = _search(request, systems, material)
     stages.done("search", f"{len(found.trials)} trials, best validation AUC {found.best.validation_auc:.4f}")

@@ -101,9 +101,7 @@ class World:
     def weights(self, model_id: str) -> dict[str, bytes]:
         """What the model answers by; its lineage and card name the run."""
         files = read_files(self.systems.models, self.name, model_id, card=False)
-        return {name: data for name, data in files.items() if name in ("weights.safetensors", "encoders.json")} | {
-            "network.json": files["network.json"]
-        }
+        return {name: files[name] for name in ("weights.safetensors", "encoders.json", "network.json")}
 
     def serve(self, model_id: str, ds: str) -> None:
         """Answer about subjects of a day as the service does."""

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 from include import lake
-from include.settings import S3Settings
-from include.training.dataset import Tables
 from tests.recovery import steps as recovery_steps
 from tests.recovery.content import DERIVED, content
 from tests.recovery.door import Door, door_to, run_alone
@@ -52,10 +50,10 @@ def test_a_killed_job_run_again_leaves_what_it_leaves_undisturbed(
 ) -> None:
     name, tables = window.window, (*DERIVED, "book")
     before = {table: content(name, table) for table in tables}
-    versions = [Tables.on_s3(name, S3Settings.from_environment()).open(table).version() for table in tables]
+    versions = [lake.open_table(name, table).version() for table in tables]
     door.ready(kill_at=commit, after=after)
     assert run_alone(door, function, name, *arguments) == -9
-    made = [Tables.on_s3(name, S3Settings.from_environment()).open(table).version() for table in tables]
+    made = [lake.open_table(name, table).version() for table in tables]
     assert sum(made) - sum(versions) == commit - (not after), "it died where it should"
     window.do(recovery_steps.forget_logs)
     window.do(function, name, *arguments)

@@ -14,10 +14,9 @@ from include.bundle.bundle import Contents, load_bundle, read_files, write_bundl
 from include.bundle.store import DirectoryStore
 from include.training.again import Again, NotTrainable, train_again
 from include.training.dataset import Split, load_dataset, pin_versions
-from include.training.encoding import Encoders
 from include.training.finish import finish
 from include.training.loop import best_device, epochs_of
-from include.training.material import Material, Start
+from include.training.material import Material
 from include.training.provenance import provenance
 from include.use_case import UseCase
 from tests.training.synthetic import FEATURES, IN_MEMORY, days, rows, write_tables
@@ -40,11 +39,8 @@ class World:
         """As a training run does, but for the search."""
         versions = pin_versions(self.tables)
         data = load_dataset(self.tables, versions, FEATURES, SPLIT, IN_MEMORY)
-        start, encoders = None, Encoders.fit(FEATURES, data.train.columns)
-        if former:
-            known = load_bundle(self.models, "shops", former, FEATURES).predictor
-            start, encoders = Start(known.network.config, known.network.state_dict()), known.encoders
-        material = Material.of(encoders, data.train, data.validation, IN_MEMORY, start)
+        known = load_bundle(self.models, "shops", former, FEATURES).predictor if former else None
+        material = Material.following(known, FEATURES, data.train, data.validation, IN_MEMORY)
         loop = material.begin(CONFIG, EPOCHS, SEED, *material.tensors(torch.device("cpu")))
         before = torch.get_num_threads()
         torch.set_num_threads(1)
