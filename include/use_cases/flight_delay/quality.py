@@ -1,7 +1,7 @@
 """What good facts about flights are, beyond their contracts: delays that follow from the times, ids from the fields.
 
 Declarations only (Spark SQL conditions on one fact). The thresholds are those below which no model should be trained.
-Not all real days of 2013 pass them: few cancelled flights of 10 and 22 January have an aircraft (completeness 0.33, 0.22).
+Not all real days pass them: few cancelled flights of 10 and 22 January 2013 have an aircraft (completeness 0.33, 0.22).
 """
 
 from include.use_case import Quality
