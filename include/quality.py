@@ -11,7 +11,7 @@ from typing import Any
 
 DIMENSIONS: Mapping[str, str] = {
     "accuracy": "Rows whose values agree with each other where one follows from the others",
-    "completeness": "Values present in the fields that may be empty",
+    "completeness": "Values present in the fields that may be empty and say nothing by it",
     "consistency": "Rows that agree with the subject that they speak of, in every field they share",
     "timeliness": "Rows that were ingested in time after they had landed",
     "accessibility": "Rows accepted by ingest that a reader finds in the warehouse",

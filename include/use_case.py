@@ -73,12 +73,15 @@ class Quality:
     """What good facts are, beyond their contracts, and how good they must be to train on.
 
     ``accuracy``: source -> a condition in Spark SQL on the fields of one fact, true when they agree with each other.
-    ``about_subjects``: the sources whose key is the subject's id. Rows ingested within ``timely_hours`` of landing are
-    in time. ``thresholds``: dimension (``include.quality.DIMENSIONS``) -> the least share on every day of training.
+    ``about_subjects``: the sources whose key is the subject's id. ``empty_says``: source -> nullable fields whose
+    emptiness is itself a statement (no gust blew, no aircraft was assigned), which completeness does not count. Rows
+    ingested within ``timely_hours`` of landing are in time. ``thresholds``: dimension (``include.quality.DIMENSIONS``)
+    -> the least share on every day of training.
     """
 
     accuracy: Mapping[str, str] = field(default_factory=dict)
     about_subjects: tuple[str, ...] = ()
+    empty_says: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     timely_hours: int = 24
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
@@ -126,6 +129,12 @@ class UseCase:
             raise ValueError(f"use case {self.name!r} slices by {sorted(unknown)}, which are no features")
         for name in (*self.quality.accuracy, *self.quality.about_subjects):
             self.source(name)
+        for name, fields in self.quality.empty_says.items():
+            nullable = [field.name for field in self.source(name).fields if field.nullable]
+            if unknown := set(fields) - set(nullable):
+                raise ValueError(
+                    f"quality.empty_says of {name!r} names {sorted(unknown)}; what may be empty is {nullable}"
+                )
 
     def source(self, name: str) -> Contract:
         """Return the contract of the source called ``name``; raises ``KeyError`` naming those that exist."""

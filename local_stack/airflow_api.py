@@ -115,17 +115,24 @@ class AirflowApi:
         raise RunFailed(f"{dag_id} {run_id} did not end within {seconds:.0f} s; tasks: {seen}")
 
     def respond(
-        self, dag_id: str, run_id: str, task_id: str, option: str, fields: Mapping[str, Any], seconds: float = 180
+        self, dag_id: str, run_id: str, task_id: str, option: str, fields: Mapping[str, Any], seconds: float = 300
     ) -> dict[str, Any]:
-        """Wait until a task asks a person, give that person's answer, and return what was asked."""
+        """Wait until a task asks a person, give that person's answer, and return what was asked when it was taken.
+
+        Airflow may fail a task that goes on within a second of its first process' end, and asks again in its next try
+        (apache/airflow issue 72716): who answers as fast as a program must be ready to be asked twice.
+        """
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        asked: dict[str, Any] = {}
         for _ in poll(seconds):
             states = {task["task_id"]: task["state"] for task in self.task_instances(dag_id, run_id)}
-            if states.get(task_id) == "awaiting_input":
-                asked: dict[str, Any] = self.call("GET", path)
-                self.call("PATCH", path, json={"chosen_options": [option], "params_input": dict(fields)})
+            if states.get(task_id) in FINISHED and asked:
                 return asked
-        raise RunFailed(f"{dag_id} {run_id}: task {task_id} asked nobody within {seconds:.0f} s; tasks: {states}")
+            if states.get(task_id) == "awaiting_input":
+                asked = self.call("GET", path)
+                self.call("PATCH", path, json={"chosen_options": [option], "params_input": dict(fields)})
+        ended = "took no answer" if asked else "asked nobody"
+        raise RunFailed(f"{dag_id} {run_id}: task {task_id} {ended} within {seconds:.0f} s; tasks: {states}")
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The run's task instances."""

@@ -1,5 +1,6 @@
 """Which value of the scorecard counts, and what stops training."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,3 +39,12 @@ def test_a_threshold_or_a_condition_for_what_there_is_not_is_an_error() -> None:
         "accessibility",
         "timeliness",
     }
+
+
+def test_what_says_something_by_being_empty_must_be_a_field_that_may_be_empty() -> None:
+    use_case = load_use_case("flight_delay")
+    wrong = Quality(empty_says={"weather": ("wind_gust_mph", "origin")})
+    with pytest.raises(
+        ValueError, match="empty_says of 'weather' names .'origin'.; what may be empty is .'temperature_f'"
+    ):
+        replace(use_case, quality=wrong)

@@ -29,9 +29,11 @@ def share_of(rows: DataFrame, contract: Contract, dimension: str, good: Column) 
     return rows.groupBy("ds").agg(F.avg(good.cast("double")).alias("value")).select("ds", *named, "value")
 
 
-def completeness(facts: DataFrame, contract: Contract) -> DataFrame:
-    """The mean share of nullable fields that have a value (1 if there are none)."""
-    present = [F.col(field.name).isNotNull().cast("double") for field in contract.fields if field.nullable]
+def completeness(facts: DataFrame, contract: Contract, empty_says: Sequence[str] = ()) -> DataFrame:
+    """The mean share of nullable fields that have a value, without those whose emptiness says something (1 if no field
+    is left)."""
+    counted = [field.name for field in contract.fields if field.nullable and field.name not in empty_says]
+    present = [F.col(name).isNotNull().cast("double") for name in counted]
     share = reduce(lambda one, other: one + other, present) / len(present) if present else F.lit(1.0)
     return share_of(facts, contract, "completeness", share)
 
@@ -96,18 +98,18 @@ def readable_rows(spark: SparkSession, use_case: UseCase, names: Sequence[str]) 
     return counts
 
 
-def fact_shares(spark: SparkSession, use_case: UseCase, names: Sequence[str]) -> DataFrame:
-    """Completeness, accuracy and consistency of the named days: ``ds, source, dimension, value``."""
+def fact_shares(use_case: UseCase, facts: Mapping[str, DataFrame], subjects: DataFrame) -> DataFrame:
+    """Completeness, accuracy and consistency of the days that ``facts`` (by source) have: ``ds, source, dimension,
+    value``. ``subjects`` are the subject source's facts of all days."""
     quality, subject = use_case.quality, use_case.source(use_case.subject_source)
-    subjects = counting_facts(spark, use_case.name, subject.name)
     frames = []
     for contract in use_case.sources:
-        facts = counting_facts(spark, use_case.name, contract.name).where(F.col("ds").isin(*names))
-        frames.append(completeness(facts, contract))
+        of_source = facts[contract.name]
+        frames.append(completeness(of_source, contract, quality.empty_says.get(contract.name, ())))
         if contract.name in quality.accuracy:
-            frames.append(accuracy(facts, contract, quality.accuracy[contract.name]))
+            frames.append(accuracy(of_source, contract, quality.accuracy[contract.name]))
         if contract.name in quality.about_subjects:
-            frames.append(consistency(facts, contract, subjects, subject))
+            frames.append(consistency(of_source, contract, subjects, subject))
     return reduce(DataFrame.unionByName, frames)
 
 
@@ -116,7 +118,9 @@ def assess(
 ) -> list[Share]:
     """All figures of some days that need the facts; ``lines`` are the ingest book's of these days."""
     names = book.names_of(days)
-    found = fact_shares(spark, use_case, names).collect()
+    facts = {contract.name: counting_facts(spark, use_case.name, contract.name) for contract in use_case.sources}
+    chosen = {source: table.where(F.col("ds").isin(*names)) for source, table in facts.items()}
+    found = fact_shares(use_case, chosen, facts[use_case.subject_source]).collect()
     shares = [(row["ds"], row["source"], row["dimension"], row["value"]) for row in found]
     files = lake.read_rows(
         use_case.name, LANDING_FILES.name, ["ds", "source", "landing_key", "rows", "ingested_at"], names

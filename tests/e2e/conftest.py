@@ -22,6 +22,7 @@ def quiet() -> Iterator[None]:
     yield
     airflow.call("PATCH", "/dags", params={"dag_id_pattern": "~", "limit": 100}, json={"is_paused": True})
     for _ in poll(900, every=2):
-        if not airflow.call("GET", "/dags/~/dagRuns", params={"state": "running", "limit": 1})["total_entries"]:
+        runs = airflow.call("GET", "/dags/~/dagRuns", params={"state": "running"})["dag_runs"]
+        if not runs:
             return
-    raise TimeoutError("runs of paused DAGs did not end within 900 s")
+    raise TimeoutError(f"not ended 900 s after their DAGs were paused: {[run['dag_run_id'] for run in runs]}")

@@ -46,6 +46,11 @@ def test_completeness_counts_what_may_be_empty(spark: SparkSession) -> None:
     assert values(completeness(facts, DEPARTURES)) == {"completeness": 0.5}
 
 
+def test_completeness_leaves_out_what_says_something_by_being_empty(spark: SparkSession) -> None:
+    facts = departures(spark, flight(1), flight(2, tail=None))
+    assert values(completeness(facts, DEPARTURES, ["tailnum"])) == {"completeness": 1.0}
+
+
 def test_a_fact_agrees_with_its_subject_in_every_shared_field(spark: SparkSession) -> None:
     # f1 equal (an aircraft that is missing on both sides is equal), f2 to another destination, f3 of nobody
     subjects = departures(spark, flight(1, tail=None), flight(2, dest="ORD"))
