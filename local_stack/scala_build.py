@@ -19,30 +19,31 @@ def build(layout: Layout) -> None:
     """Compile what has changed."""
     hadoop = sorted(layout.pyspark_jars.glob("hadoop-client-*.jar"))
     hive = sorted((layout.jars / "metastore-dist" / "lib").glob("*.jar"))
-    _compile(layout, SOURCES / "LoopbackMetastore.scala", [*hive, *hadoop], layout.jars / "launcher")
-    spark = sorted(layout.pyspark_jars.glob("spark-*.jar"))
-    _compile(layout, SOURCES / "ReadOnly.scala", spark, read_only_classes(layout))
+    _compile(layout, ["LoopbackMetastore.scala"], [*hive, *hadoop], layout.jars / "launcher")
+    spark = sorted(jar for name in ("spark", "slf4j") for jar in layout.pyspark_jars.glob(f"{name}-*.jar"))
+    _compile(layout, ["ReadOnly.scala", "Stoppable.scala"], spark, hiveserver2_classes(layout))
 
 
-def read_only_classes(layout: Layout) -> Path:
-    """Where the extension lies that makes HiveServer2 refuse to change anything."""
-    return layout.jars / "read-only"
+def hiveserver2_classes(layout: Layout) -> Path:
+    """Where HiveServer2's extensions lie: it changes nothing, and what is cancelled stops."""
+    return layout.jars / "hiveserver2"
 
 
-def _compile(layout: Layout, source: Path, class_path: list[Path], target: Path) -> None:
-    stamp = target / ".source-sha256"
-    key = sha256_of(source) + sha256_of(LOCK_FILE)
+def _compile(layout: Layout, names: list[str], class_path: list[Path], target: Path) -> None:
+    stamp, sources = target / ".source-sha256", [SOURCES / name for name in names]
+    key = "".join(map(sha256_of, [*sources, LOCK_FILE]))
     if stamp.is_file() and stamp.read_text() == key:
         return
-    print(f"Compiling {source.name} ...", flush=True)
+    print(f"Compiling {', '.join(names)} ...", flush=True)
     target.mkdir(parents=True, exist_ok=True)
     compiler = [*layout.pyspark_jars.glob("scala-*.jar"), *layout.pyspark_jars.glob("jline*.jar")]
     library = list(layout.pyspark_jars.glob("scala-library-*.jar"))
     command = [str(layout.java), "-cp", _joined(compiler), "scala.tools.nsc.Main", "-nowarn", "-usejavacp"]
-    command += ["-d", str(target), "-cp", _joined([*class_path, *library]), str(source)]
+    command += ["-d", str(target), "-cp", _joined([*class_path, *library]), *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
-        raise StackError(f"compiling {source.name} failed ({done.stdout[-300:]}{done.stderr[-300:]})", "report this")
+        words = f"{done.stdout[-300:]}{done.stderr[-300:]}"
+        raise StackError(f"compiling {', '.join(names)} failed ({words})", "report this")
     stamp.write_text(key)
 
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 from local_stack import names
 from local_stack.ports import LOOPBACK
-from local_stack.scala_build import read_only_classes
+from local_stack.scala_build import hiveserver2_classes
 from local_stack.secret_store import write_private
 from local_stack.stack import Stack
 
-#: Refuses commands that change something; in `scala/ReadOnly.scala`.
-READ_ONLY = "lambda_dl.ReadOnly"
+#: Refuses commands that change something, and lets what is cancelled stop; in `scala/`.
+FOR_ANALYSTS = "lambda_dl.ReadOnly,lambda_dl.Stoppable"
 
 LOG4J = """rootLogger.level=warn
 rootLogger.appenderRef.console.ref=console
@@ -57,8 +57,8 @@ def for_hiveserver2(stack: Stack) -> dict[str, str]:
     return {
         **session,
         **deployment(stack),
-        "spark.sql.extensions": f"{session['spark.sql.extensions']},{READ_ONLY}",
-        "spark.driver.extraClassPath": f"{stack.layout.spark_jars}/*:{read_only_classes(stack.layout)}",
+        "spark.sql.extensions": f"{session['spark.sql.extensions']},{FOR_ANALYSTS}",
+        "spark.driver.extraClassPath": f"{stack.layout.spark_jars}/*:{hiveserver2_classes(stack.layout)}",
         "spark.driver.memory": "1g",
         "spark.hadoop.fs.s3a.access.key": stack.secrets["hive_s3_access_key"],
         "spark.hadoop.fs.s3a.secret.key": stack.secrets["hive_s3_secret_key"],

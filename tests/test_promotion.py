@@ -89,6 +89,21 @@ def test_a_better_model_becomes_champion_once(world: World) -> None:
     assert [(key, value["sequence"]) for key, value in models] == [("shops", 1), ("shops", 2), ("shops", 2)]
 
 
+def test_a_run_that_ended_before_it_told_its_figures_tells_them_when_it_is_run_again(world: World) -> None:
+    first, second = world.model(epochs=1), world.model(epochs=6)
+    promote(world.systems, SHOPS, first, "run-1", "test")
+    promote(world.systems, SHOPS, second, "run-2", "test")
+    told = figures(world.sent)
+    world.sent.clear()
+    assert promote(world.systems, SHOPS, second, "run-2", "test").promoted
+    assert figures(world.sent) == told[1:] and len(told) == 3  # the champion's and the candidate's
+
+
+def figures(sent: list[tuple[str, Message]]) -> list[tuple[str, Any]]:
+    """Identity and value of the qualities that were told."""
+    return [(key, value["auc"]) for topic, (key, value) in sent if topic == "shops.metrics"]
+
+
 def test_a_worse_model_is_refused_and_told(world: World) -> None:
     worse, better = world.model(epochs=1), world.model(epochs=6)
     promote(world.systems, SHOPS, better, "run-1", "test")

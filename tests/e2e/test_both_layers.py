@@ -235,3 +235,21 @@ def test_the_champion_comes_out_of_its_lineage_again(environment: Mapping[str, s
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"model {champion.model_id} trained again" in again.stdout
+
+
+def test_the_form_lists_what_depends_on_a_day_and_then_withdraws_it(
+    airflow: AirflowApi, environment: Mapping[str, str]
+) -> None:
+    ds = NIGHTLY.isoformat()
+    form = {"source": "weather", "ds": ds, "action": "retract", "reason": "a station was moved"}
+    store = S3Store(S3Settings.from_environment(environment), MODELS_BUCKET)
+    champion = ledger.champion(store, USE_CASE.name)
+    dry = run(airflow, "retract_day", {**form, "dry_run": True})
+    radius = airflow.xcom("retract_day", dry, "list_blast_radius")
+    assert (radius["models"], len(radius["files"])) == ([], 1), "the champion has not seen that day"
+    assert rows(environment, "tiles", ds=ds, tile="weather_by_origin")
+    run(airflow, "retract_day", {**form, "dry_run": False})
+    assert not rows(environment, "tiles", ds=ds, tile="weather_by_origin")
+    assert query_hive(environment, "select count(*) from retracted_files")[0][0] == len(radius["files"])
+    assert len(rows(environment, "raw_weather", ds=ds)) == radius["rows"]["raw_weather"] > 0, "raw keeps the facts"
+    assert ledger.champion(store, USE_CASE.name) == champion

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -28,6 +29,11 @@ from local_stack.stack import Stack
 
 pytestmark = pytest.mark.integration
 LIMIT_S = 60
+#: Each row of the first is compared with ten thousand million pairs.
+ENDLESS = (
+    "select count(*) from range(100000) a cross join range(100000) b cross join range(100000) c "
+    "where a.id + b.id < -c.id"
+)
 
 
 def s3(stack: Stack, prefix: str | None) -> Any:
@@ -153,6 +159,35 @@ def test_hiveserver2_changes_nothing_in_the_metastore(running: Stack, statement:
     for harmless in ("show databases", "set spark.sql.shuffle.partitions=3", "explain select 1", "use default"):
         cursor.execute(harmless)
     connection.close()
+
+
+def test_a_cancelled_query_gives_hives_cores_back(running: Stack) -> None:
+    connection = hive.connect(host="127.0.0.1", port=running.ports["hiveserver2"], username="analyst")
+    cursor = connection.cursor()
+    before = cpu_seconds(running, "hiveserver2")
+    cursor.execute(ENDLESS, async_=True)
+    wait_until(lambda: cpu_seconds(running, "hiveserver2") > before + 10, "the query's tasks are at work")
+    cursor.cancel()
+    after = connection.cursor()
+    after.execute("select count(*) from range(0, 10, 1, 2)", async_=True)
+    wait_until(lambda: after.poll().operationState == hive.ttypes.TOperationState.FINISHED_STATE, "the next one's turn")
+    assert after.fetchall() == [(10,)]
+    connection.close()
+
+
+def cpu_seconds(stack: Stack, server: str) -> float:
+    """What a server's processes have computed so far."""
+    _, pid = supervision.process_states(stack)[server]
+    root = psutil.Process(pid)
+    return sum(process.cpu_times().user for process in (root, *root.children(recursive=True)))
+
+
+def wait_until(condition: Callable[[], bool], words: str) -> None:
+    """Ask again and again, up to a minute."""
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end, f"not within {LIMIT_S} s: {words}"
+        time.sleep(0.2)
 
 
 def test_airflow_is_healthy_asks_for_a_password_and_has_the_pools(running: Stack) -> None:

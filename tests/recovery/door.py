@@ -1,7 +1,8 @@
 """A door before S3: every request goes through to the real server, and one write is the moment at which a process dies.
 
-It counts the writes that others can see, the commits of Delta tables: what is written before one is nothing to anybody
-until then. What a client signed stays as it was.
+It counts the writes that others can see: the commits of Delta tables (what is written before one is nothing to anybody
+until then), and every object that a run puts into the models bucket beside its search's own. What a client signed stays
+as it was.
 """
 
 import os
@@ -19,7 +20,9 @@ from urllib.parse import urlsplit
 
 from pytest import MonkeyPatch
 
-COMMIT = re.compile(r"/_delta_log/\d{20}\.json(?:\?.*)?$")
+COMMIT = re.compile(
+    r"/_delta_log/\d{20}\.json(?:\?.*)?$|^/models/[^/]+/(?:bundles|ledger|refusals)/|^/models/[^/]+/searches/[^/]+/\w+\.json"
+)
 PATIENCE_S = 300
 #: Said to the next hop alone.
 HOP = frozenset({"connection", "keep-alive", "expect", "transfer-encoding"})
@@ -62,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def pass_on(self) -> None:
         """Let a request through, unless somebody dies of it, or is dead."""
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.whole_body()
         door = self.server.door
         number = door.number(self.command, self.path)
         meant = bool(number) and number == door.kill_at
@@ -77,6 +80,17 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.answer(*self.asked(body))
 
+    def whole_body(self) -> bytes:
+        """What the client sends, by its length or in chunks."""
+        if "Transfer-Encoding" not in self.headers:
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
     def asked(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         """What the real server says: status, headers, content."""
         connection = HTTPConnection(self.server.behind, timeout=60)
@@ -85,6 +99,8 @@ class Handler(BaseHTTPRequestHandler):
             for name, value in self.headers.items():
                 if name.lower() not in HOP:
                     connection.putheader(name, value)
+            if "Content-Length" not in self.headers:
+                connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body or None)
             answer = connection.getresponse()
             return answer.status, answer.getheaders(), answer.read()
