@@ -66,7 +66,7 @@ test-dashboard: install-dashboards ## Superset in a real headless Chromium, on a
 	[ -e .local/dashboard/filled ] || { $(STACK) up --all --without superset superset-worker && \
 	  source .local/dashboard/conf/process.env && $(PY) -m local_stack.demo --days 21 --trials 2 && \
 	  touch .local/dashboard/filled; } && \
-	$(STACK) up superset superset-worker && source .local/dashboard/conf/process.env && $(PY) -m pytest -m dashboard tests/dashboard
+	$(STACK) up superset superset-worker airflow-api && source .local/dashboard/conf/process.env && $(PY) -m pytest -m dashboard tests/dashboard
 
 screenshots: ## put what the last `make test-dashboard` has seen of five pages into docs/images
 	@cd .local/dashboard/screenshots && cp operations-now-flights.png $(CURDIR)/docs/images/operations-now.png && \
