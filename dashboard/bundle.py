@@ -155,7 +155,8 @@ def _table(chart: Chart, metrics: list[dict[str, Any]]) -> dict[str, Any]:
     shared = {"table_timestamp_format": "%Y-%m-%d %H:%M", "show_cell_bars": False, "include_search": False}
     if chart.columns:
         return {**shared, "query_mode": "raw", "all_columns": list(chart.columns), "order_by_cols": []}
-    sorting = {"timeseries_limit_metric": metric(chart.lowest_first), "order_desc": False} if chart.lowest_first else {}
+    first = chart.lowest_first or chart.highest_first
+    sorting = {"timeseries_limit_metric": metric(first), "order_desc": first is chart.highest_first} if first else {}
     return {**shared, "query_mode": "aggregate", "groupby": list(chart.by), "metrics": metrics, **sorting}
 
 

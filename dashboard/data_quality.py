@@ -65,7 +65,7 @@ SHORTFALLS = Dataset(
     f"""
 SELECT ds, source, dimension, value, threshold FROM ({_NEWEST}) newest WHERE value < threshold
 UNION ALL
-SELECT MAX(ds), '(every source)', '(nothing falls short)', MIN(value), NULL FROM ({_NEWEST}) newest
+SELECT MAX(ds), '(every source)', '(nothing falls short)', NULL, NULL FROM ({_NEWEST}) newest
 HAVING SUM(CASE WHEN value < threshold THEN 1 ELSE 0 END) = 0
 """,
     (

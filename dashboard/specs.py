@@ -62,7 +62,8 @@ class Chart:
     columns: tuple[str, ...] = ()
     where: str = ""
     lowest_first: Metric | None = None
-    """Of a table: the metric that it is sorted by, rising; by default the first one, falling."""
+    highest_first: Metric | None = None
+    """Of a table: the metric that it is sorted by, rising or falling; by default the first one, falling."""
     options: Mapping[str, Any] = field(default_factory=dict)
     width: int = 6
     height: int = 50

@@ -123,6 +123,7 @@ DAYS = Chart(
     ),
     ("day", "layer"),
     where="departed > 0 OR cancelled > 0",
+    highest_first=Metric("MAX(day)", "Newest"),
     options={
         "column_config": {
             "Departed": WHOLE,
