@@ -51,8 +51,9 @@ class BlastRadius:
     models: tuple[TouchedModel, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
+        """As a JSON object: lists, since Airflow shows a tuple in XCom as one text."""
+        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return found
 
     def lines(self) -> list[str]:
         """For the log."""
