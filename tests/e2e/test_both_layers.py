@@ -248,7 +248,9 @@ def test_the_form_lists_what_depends_on_a_day_and_then_withdraws_it(
     radius = airflow.xcom("retract_day", dry, "list_blast_radius")
     assert (radius["models"], len(radius["files"])) == ([], 1), "the champion has not seen that day"
     assert rows(environment, "tiles", ds=ds, tile="weather_by_origin")
+    started = now()
     run(airflow, "retract_day", {**form, "dry_run": False})
+    airflow.follow("load_metrics", airflow.wait_for_triggered_run("load_metrics", started, by="ingest_window"), 600)
     assert not rows(environment, "tiles", ds=ds, tile="weather_by_origin")
     assert query_hive(environment, "select count(*) from retracted_files")[0][0] == len(radius["files"])
     assert len(rows(environment, "raw_weather", ds=ds)) == radius["rows"]["raw_weather"] > 0, "raw keeps the facts"
