@@ -237,9 +237,7 @@ def test_the_champion_comes_out_of_its_lineage_again(environment: Mapping[str, s
     assert f"model {champion.model_id} trained again" in again.stdout
 
 
-def test_the_form_lists_what_depends_on_a_day_and_then_withdraws_it(
-    airflow: AirflowApi, environment: Mapping[str, str]
-) -> None:
+def test_the_form_withdraws_a_day_and_brings_it_back(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
     ds = NIGHTLY.isoformat()
     form = {"source": "weather", "ds": ds, "action": "retract", "reason": "a station was moved"}
     store = S3Store(S3Settings.from_environment(environment), MODELS_BUCKET)
@@ -248,10 +246,18 @@ def test_the_form_lists_what_depends_on_a_day_and_then_withdraws_it(
     radius = airflow.xcom("retract_day", dry, "list_blast_radius")
     assert (radius["models"], len(radius["files"])) == ([], 1), "the champion has not seen that day"
     assert rows(environment, "tiles", ds=ds, tile="weather_by_origin")
-    started = now()
-    run(airflow, "retract_day", {**form, "dry_run": False})
-    airflow.follow("load_metrics", airflow.wait_for_triggered_run("load_metrics", started, by="ingest_window"), 600)
+    by_form(airflow, form)
     assert not rows(environment, "tiles", ds=ds, tile="weather_by_origin")
     assert query_hive(environment, "select count(*) from retracted_files")[0][0] == len(radius["files"])
     assert len(rows(environment, "raw_weather", ds=ds)) == radius["rows"]["raw_weather"] > 0, "raw keeps the facts"
     assert ledger.champion(store, USE_CASE.name) == champion
+    by_form(airflow, {**form, "action": "restore"})
+    assert rows(environment, "tiles", ds=ds, tile="weather_by_origin")
+    assert query_hive(environment, "select count(*) from retracted_files")[0][0] == 0
+
+
+def by_form(airflow: AirflowApi, form: Mapping[str, Any]) -> None:
+    """A run of ``retract_day`` that is more than a look, and the load of metrics that follows."""
+    started = now()
+    run(airflow, "retract_day", {**form, "dry_run": False})
+    airflow.follow("load_metrics", airflow.wait_for_triggered_run("load_metrics", started, by="ingest_window"), 600)
