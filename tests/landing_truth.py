@@ -34,11 +34,12 @@ def facts_landed(use_case: UseCase, days: Iterable[date]) -> dict[tuple[str, str
 
 
 def departures_landed(use_case: UseCase, days: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Day -> (departures, late ones)."""
+    """Day -> (departures, late ones); none for a day without departures, as no query has a row for it."""
     client = s3_client()
     found = {}
     for ds in days:
         (key,) = list_landing(client, use_case.name, ["departures"], [date.fromisoformat(ds)])
         delays = landed(client, key)["departure_delay"].astype(int)
-        found[ds] = (len(delays), int((delays > LATE_MINUTES).sum()))
+        if len(delays):
+            found[ds] = (len(delays), int((delays > LATE_MINUTES).sum()))
     return found

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -166,11 +165,15 @@ def test_a_cancelled_query_gives_hives_cores_back(running: Stack) -> None:
     cursor = connection.cursor()
     before = cpu_seconds(running, "hiveserver2")
     cursor.execute(ENDLESS, async_=True)
-    wait_until(lambda: cpu_seconds(running, "hiveserver2") > before + 10, "the query's tasks are at work")
+    busy = before + 10
+    supervision.wait_for(
+        lambda: cpu_seconds(running, "hiveserver2") > busy, LIMIT_S, "the query's first tasks", running
+    )
     cursor.cancel()
     after = connection.cursor()
     after.execute("select count(*) from range(0, 10, 1, 2)", async_=True)
-    wait_until(lambda: after.poll().operationState == hive.ttypes.TOperationState.FINISHED_STATE, "the next one's turn")
+    finished = hive.ttypes.TOperationState.FINISHED_STATE
+    supervision.wait_for(lambda: after.poll().operationState == finished, LIMIT_S, "the next query", running)
     assert after.fetchall() == [(10,)]
     connection.close()
 
@@ -180,14 +183,6 @@ def cpu_seconds(stack: Stack, server: str) -> float:
     _, pid = supervision.process_states(stack)[server]
     root = psutil.Process(pid)
     return sum(process.cpu_times().user for process in (root, *root.children(recursive=True)))
-
-
-def wait_until(condition: Callable[[], bool], words: str) -> None:
-    """Ask again and again, up to a minute."""
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, f"not within {LIMIT_S} s: {words}"
-        time.sleep(0.2)
 
 
 def test_airflow_is_healthy_asks_for_a_password_and_has_the_pools(running: Stack) -> None:

@@ -4,6 +4,8 @@ import json
 import os
 
 from include import lake
+from include.bundle.bundle import read_files
+from include.bundle.store import ObjectStore
 from local_stack.analyst import query_hive, query_mysql
 
 #: Names and moments of runs, and the contract's version, differ between worlds that hold the same facts.
@@ -22,6 +24,12 @@ def content(name: str, table: str) -> list[str]:
     rows = lake.read_rows(name, table)
     kept = [{column: value for column, value in row.items() if column not in ABOUT_RUNS} for row in rows]
     return sorted(json.dumps(row, sort_keys=True, default=str).replace(f"{name}/", "") for row in kept)
+
+
+def answering(models: ObjectStore, name: str, model_id: str) -> dict[str, bytes]:
+    """The files that a model answers by; its lineage and card name the run."""
+    files = read_files(models, name, model_id, card=False)
+    return {file: files[file] for file in ("weights.safetensors", "encoders.json", "network.json")}
 
 
 def shown() -> dict[str, list[str]]:

@@ -21,7 +21,7 @@ import ray
 from include import book, lake, ledger, promotion
 from include.blast_radius import BlastRadius, blast_radius
 from include.broadcast import announcer
-from include.bundle.bundle import load_bundle, read_files
+from include.bundle.bundle import load_bundle
 from include.landing import s3_client
 from include.locations import LANDING_BUCKET, Topics, landing_prefix
 from include.metrics import load_metrics
@@ -33,7 +33,7 @@ from include.training.train_model import Systems, parse, train
 from include.use_case import Gate, UseCase
 from include.use_cases.flight_delay.feeder import FILE_NAME, packed
 from tests.recovery import steps
-from tests.recovery.content import DERIVED, content, differing_in_hive, shown
+from tests.recovery.content import DERIVED, answering, content, differing_in_hive, shown
 from tests.spark_jobs import steps as spark_steps
 from tests.spark_jobs.test_score_on_servers import message, send
 from tests.spark_jobs.workshop import FIRST, Workshop, feed, spark_process, topics_for
@@ -100,8 +100,7 @@ class World:
 
     def weights(self, model_id: str) -> dict[str, bytes]:
         """What the model answers by; its lineage and card name the run."""
-        files = read_files(self.systems.models, self.name, model_id, card=False)
-        return {name: files[name] for name in ("weights.safetensors", "encoders.json", "network.json")}
+        return answering(self.systems.models, self.name, model_id)
 
     def serve(self, model_id: str, ds: str) -> None:
         """Answer about subjects of a day as the service does."""

@@ -5,7 +5,6 @@ bucket is put back to what it was before the job. Afterwards ledger, refusals, t
 say are those of an undisturbed run.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from include.locations import Models, Topics
 from include.metrics import consume
 from include.settings import KafkaSettings
 from tests.recovery import decisions
+from tests.recovery.content import answering
 from tests.recovery.door import Door, door_to, run_alone
 from tests.spark_jobs.workshop import topics_for
 
@@ -31,7 +31,6 @@ pytestmark = pytest.mark.drill
 NOTED = ("time", "seconds", "metric_id", "trial_id", "predict_ms")
 #: The gate says in words how long a prediction took.
 MILLISECONDS = re.compile(r"[\d.]+ ms")
-WEIGHTS = ("weights.safetensors", "encoders.json", "network.json")
 WEAK, STRONG = "weak", "strong"
 Step = tuple[Callable[..., None], tuple[Any, ...]]
 #: The jobs in their order, and how many writes each makes here; 0: not killed, since another case is like it.
@@ -82,16 +81,12 @@ class Bucket:
         return {
             "ledger": [self.plain(key, ids) for key in self.store.keys(where.ledger_prefix)],
             "refusals": [self.plain(key, ids) for key in self.store.keys(where.refusals_prefix)],
-            "weights": {run: self.weights(model_id) for model_id, run in ids.items()},
+            "weights": {run: answering(self.store, self.name, model_id) for model_id, run in ids.items()},
             "said": {topic: said_since(topic, offset, ids) for topic, offset in since.items()},
         }
 
     def plain(self, key: str, ids: dict[str, str]) -> Any:
         return without_notes(json.loads(self.store.get(key)), ids)
-
-    def weights(self, model_id: str) -> list[str]:
-        prefix = Models(self.name).bundle_prefix(model_id)
-        return [hashlib.sha256(self.store.get(prefix + file)).hexdigest() for file in WEIGHTS]
 
     def ends(self) -> dict[str, int]:
         """The number of messages of each topic now."""
