@@ -160,14 +160,17 @@ def promote(
         ledger = read_ledger(systems.models, use_case.name)
         head = ledger[-1] if ledger else None
         own = [entry for entry in ledger if entry.model_id == model_id and entry.run_id == run_id]
+        done = None
+        if head and head.model_id == model_id:
+            done = _again(systems, use_case, head)
+        elif own:
+            done = _superseded(own[-1], head)
         if own:
             # The try that wrote this line may have ended before it told the figures.
             before = ledger[own[-1].sequence - 2] if own[-1].sequence > 1 else None
             _announce_quality(systems, use_case, candidate, run_id, gather(systems, use_case, candidate, before))
-        if head and head.model_id == model_id:
-            return _again(systems, use_case, head)
-        if own:
-            return _superseded(own[-1], head)
+        if done:
+            return done
         evidence = _accepted(gather(systems, use_case, candidate, head), actor, accept_quality)
         evidence, decision = _answered(evidence, decide(evidence, use_case.gate, accept_quality), approval)
         if not decision.promote:
