@@ -165,42 +165,48 @@ CALIBRATION_DATA = Dataset(
     "Calibration",
     "MySQL",
     """
-SELECT tenth, probability, label FROM (
-  SELECT NTILE(10) OVER (ORDER BY probability) AS tenth, probability, label
-  FROM predictions_now WHERE label IS NOT NULL) x
+SELECT probability_from, SUM(labelled) AS labelled,
+  SUM(mean_probability_labelled * labelled) / SUM(labelled) AS predicted, SUM(positives) / SUM(labelled) AS observed
+FROM prediction_stats_now GROUP BY probability_from HAVING SUM(labelled) >= 20
 """,
     (
-        Column("tenth", description="1: the tenth with the lowest probabilities, 10: with the highest"),
-        Column("probability"),
-        Column("label", description="1 if late"),
+        Column("probability_from", description="Lower end of a step of ten per cent"),
+        Column("labelled", description="Predictions whose outcome is known"),
+        Column("predicted", description="Their mean probability"),
+        Column("observed", description="Share of them that was late"),
     ),
-    "Recent answers whose outcome is known, in ten parts of equal count by probability",
+    "Recent predictions whose outcome is known by steps of probability, steps with at least 20 of them",
 )
 CALIBRATION = Chart(
     "Calibration: predicted and observed",
     CALIBRATION_DATA,
     "echarts_timeseries_bar",
-    "Predictions with a known outcome in ten equal parts. The two bars of each part should be of equal height.",
-    (Metric("AVG(probability)", "predicted"), Metric("AVG(label)", "observed")),
-    x="tenth",
+    "Predictions with a known outcome by steps of probability. The two bars of a step should be of equal height.",
+    (Metric("SUM(predicted)", "predicted"), Metric("SUM(observed)", "observed")),
+    x="probability_from",
     options={"y_axis_format": ".0%", "y_axis_title": "share late", "xAxisForceCategorical": True}
-    | {"x_axis_title": "tenth of the predictions, by probability"},
+    | {"x_axis_title": "predicted probability, from (steps of ten per cent)"},
 )
 ANSWER_DAYS = Dataset(
     "Answers by day and layer",
     "MySQL",
     """
-SELECT CAST(ds AS DATETIME) AS day, layer, complete_through, degraded, probability, label FROM predictions_now
+SELECT CAST(ds AS DATETIME) AS day, layer, complete_through, model_id, predictions, degraded, labelled, positives,
+  mean_probability * predictions AS probability
+FROM prediction_stats_now
 """,
     (
         Column("day", "time", "Day of the prediction time, UTC"),
         Column("layer", "text", "batch: logged in the archive; speed: on Kafka so far"),
         Column("complete_through", "time", "Facts are complete up to here, UTC"),
-        Column("degraded", description="1 if a source was silent for too long"),
-        Column("probability"),
-        Column("label", description="What happened; empty until the labels of the day have closed"),
+        Column("model_id", "text"),
+        Column("predictions", description="Predictions answered"),
+        Column("degraded", description="Of these, with a source that was silent for too long"),
+        Column("labelled", description="Of these, with a known outcome: none until the labels of the day have closed"),
+        Column("positives", description="Of those, late"),
+        Column("probability", description="Sum of the probabilities"),
     ),
-    "Every recent answer, of closed days and of the open one",
+    "Recent answers of closed days and of the open one, counted by day, model and step of probability",
     "day",
 )
 ANSWERED = Chart(
@@ -209,11 +215,11 @@ ANSWERED = Chart(
     "table",
     "Answers given, and of how many the outcome is known. batch: logged in the archive; speed: on Kafka so far.",
     (
-        Metric("COUNT(*)", "Answers"),
-        Metric("COUNT(label)", "Outcome known"),
+        Metric("SUM(predictions)", "Answers"),
+        Metric("SUM(labelled)", "Outcome known"),
         Metric("SUM(degraded)", "Degraded"),
-        Metric("AVG(probability)", "Predicted share"),
-        Metric("AVG(label)", "Observed share"),
+        Metric("SUM(probability) / SUM(predictions)", "Predicted share"),
+        Metric("SUM(positives) / NULLIF(SUM(labelled), 0)", "Observed share"),
         Metric("MAX(complete_through)", "Complete through"),
     ),
     ("day", "layer"),

@@ -43,8 +43,10 @@ def deployment(stack: Stack) -> dict[str, str]:
 
 
 def for_jobs(stack: Stack) -> dict[str, str]:
-    """Jobs of a minute on two cores: the optimising compiler would cost more than it gives."""
-    return {**deployment(stack), "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+    """Jobs of a minute on two cores."""
+    from include.spark_jobs.session import SHORT_LIVED_JVM
+
+    return {**deployment(stack), "spark.driver.extraJavaOptions": SHORT_LIVED_JVM}
 
 
 def for_hiveserver2(stack: Stack) -> dict[str, str]:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
 
+from include.spark_jobs.session import SHORT_LIVED_JVM
+
 ROOT = Path(__file__).resolve().parents[1]
 #: The embedded default's Java, once installed; else JAVA_HOME or the java on the path.
 LOCAL_JAVA = ROOT / ".local" / "java"
-#: A JVM that lives for a minute: start quickly rather than run fast.
-QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 # A busy machine makes any example slow: how long one takes says nothing about what is tested.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,7 +43,7 @@ def spark() -> Iterator[SparkSession]:
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.memory", "1g")
-        .config("spark.driver.extraJavaOptions", QUICK_START)
+        .config("spark.driver.extraJavaOptions", SHORT_LIVED_JVM)
         .config("spark.sql.sources.default", "parquet")
         .getOrCreate()
     )

@@ -63,14 +63,14 @@ FROM hourly_stats_now
 LAST_DAYS = replace(
     HOURS,
     name="Flights by hour, last three days",
-    sql=f"{HOURS.sql}WHERE hour >= (SELECT MAX(hour) FROM hourly_stats_now WHERE departed > 0) - INTERVAL 72 HOUR\n"
-    "  AND hour <= (SELECT MAX(hour) FROM hourly_stats_now WHERE departed > 0)\n",
+    sql=f"{HOURS.sql}JOIN (SELECT MAX(hour) AS newest FROM hourly_stats_now WHERE departed > 0) n\n"
+    "  ON hour BETWEEN newest - INTERVAL 72 HOUR AND newest\n",
     description="The same, of the last 72 hours with departures",
 )
 NEWEST_DAY = replace(
     HOURS,
     name="Flights by hour, newest day",
-    sql=f"{HOURS.sql}WHERE ds = (SELECT MAX(ds) FROM hourly_stats_now WHERE departed > 0)\n",
+    sql=f"{HOURS.sql}WHERE ds = (SELECT MAX(ds) FROM daily_stats_now WHERE departed > 0)\n",
     description="The same, of the newest day that anything has left on; it may still be open",
 )
 CARRIERS = Dataset(

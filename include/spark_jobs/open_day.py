@@ -103,14 +103,25 @@ def open_source(
     after = {number: end for number, (_, end) in ends.items()}
     if messages is None:
         return OpenSource(once(in_lake, contract), after, None)
-    facts = good_facts(messages, contract).where(F.col("ds") > last)
+    facts = good_facts(messages, contract).where(F.col("ds") > last).persist()
     # A fact of an earlier day that was ingested meanwhile is closed; one that batch knows by its id is not new.
-    known = raw.where(F.col("ds") <= last).select(contract.key)
+    known = between_ids(raw.where(F.col("ds") <= last), facts, contract.key)
     new = facts.join(known, contract.key, "left_anti").select(in_lake.columns).persist()
     first_open = {
         row["partition"]: row["first"] for row in new.groupBy("partition").agg(F.min("offset").alias("first")).collect()
     }
     return OpenSource(once(in_lake.unionByName(new), contract), after | first_open, seen_through(messages, new))
+
+
+def between_ids(raw: DataFrame, facts: DataFrame, key: str) -> DataFrame:
+    """The ids of ``raw`` that one of ``facts`` may have: Delta skips files whose ids all lie outside their span.
+
+    Without it every refresh reads the ids of the whole archive.
+    """
+    span = facts.agg(F.min(key).alias("low"), F.max(key).alias("high")).first()
+    if span is None or span["low"] is None:
+        return raw.where("false").select(key)
+    return raw.where(F.col(key).between(span["low"], span["high"])).select(key)
 
 
 def seen_through(messages: DataFrame, facts: DataFrame) -> datetime | None:

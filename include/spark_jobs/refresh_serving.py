@@ -60,6 +60,9 @@ BATCH, SPEED = "batch", "speed"
 #: What holds a table's open days; a view of the name without ``recent_`` and with ``_now`` joins both.
 OPEN = "_open"
 RECENT_EVENTS, RECENT_PREDICTIONS = "recent_events", "recent_predictions"
+PREDICTION_STATS = "prediction_stats"
+#: Steps of probability that ``prediction_stats`` counts by.
+PROBABILITY_STEPS = 10
 LOCK_SECONDS = 60
 MYSQL_TYPES: Mapping[type[DataType], str] = {
     StringType: "VARCHAR(255)",
@@ -164,6 +167,24 @@ def served_predictions(predictions: DataFrame, labels: DataFrame, span: Span) ->
     )
 
 
+def prediction_stats(served: DataFrame) -> DataFrame:
+    """Served predictions by day, model and step of probability: every chart of many predictions reads these few rows.
+
+    ``probability_from`` is the step's lower end. ``mean_probability`` is of all its predictions,
+    ``mean_probability_labelled`` of the ``labelled`` ones, whose outcome is known; ``positives`` of those are 1.
+    """
+    step = F.least(F.floor(F.col("probability") * PROBABILITY_STEPS), F.lit(PROBABILITY_STEPS - 1))
+    known = F.col("label").isNotNull()
+    return served.groupBy("ds", "model_id", (step / PROBABILITY_STEPS).alias("probability_from")).agg(
+        F.count("*").alias("predictions"),
+        F.count_if("degraded").alias("degraded"),
+        F.avg("probability").alias("mean_probability"),
+        F.count("label").alias("labelled"),
+        F.count_if(F.col("label") == 1).alias("positives"),
+        F.avg(F.when(known, F.col("probability"))).alias("mean_probability_labelled"),
+    )
+
+
 def newest_days(frame: DataFrame, days: int) -> DataFrame:
     """Only the rows of the newest ``days`` days that the table has."""
     newest = frame.agg(F.max("ds")).first()
@@ -182,10 +203,12 @@ def batch_frames(spark: SparkSession, use_case: UseCase, span: Span, predictions
         table: of_days(function(facts), span.first, span.last)
         for table, function in use_case.serving.statistics.items()
     }
+    served = recent_predictions(predictions, read_table(spark, name, LABELS.name), span)
     return {
         RECENT_EVENTS: recent_events(spark, use_case, span),
         **statistics,
-        RECENT_PREDICTIONS: recent_predictions(predictions, read_table(spark, name, LABELS.name), span),
+        RECENT_PREDICTIONS: served,
+        PREDICTION_STATS: prediction_stats(served),
         MODEL_QUALITY.name: without_run(read_table(spark, name, MODEL_QUALITY.name)),
         RUNTIME_METRICS.name: without_run(
             newest_days(read_table(spark, name, RUNTIME_METRICS.name), use_case.serving.recent_days)
@@ -221,10 +244,12 @@ def open_frames(
         for table, function in use_case.serving.statistics.items()
     }
     none = read_table(spark, use_case.name, predictions_table(use_case).name).where("false")
+    served = served_predictions(none if unlogged is None else unlogged, labels, span)
     return {
         RECENT_EVENTS + OPEN: reduce(DataFrame.unionByName, events),
         **statistics,
-        RECENT_PREDICTIONS + OPEN: served_predictions(none if unlogged is None else unlogged, labels, span),
+        RECENT_PREDICTIONS + OPEN: served,
+        PREDICTION_STATS + OPEN: prediction_stats(served),
     }
 
 

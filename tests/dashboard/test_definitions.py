@@ -17,7 +17,7 @@ from dashboard.specs import Chart, Dataset, Store, Text, datasets_of
 from dashboard.use_cases.flight_delay import DASHBOARDS, SCHEMA, SOURCES
 from include.alerts import Kind
 from include.spark_jobs.catalog import VIEWS
-from include.spark_jobs.refresh_serving import RECENT_EVENTS, RECENT_PREDICTIONS, view_name
+from include.spark_jobs.refresh_serving import PREDICTION_STATS, RECENT_EVENTS, RECENT_PREDICTIONS, view_name
 from include.tables import all_tables
 from include.use_case import load_use_case
 
@@ -28,7 +28,7 @@ URIS: dict[Store, str] = {
 }
 CHARTS = [chart for page in DASHBOARDS for chart in page.charts()]
 DATASETS = datasets_of(DASHBOARDS)
-WITH_OPEN_DAYS = {RECENT_EVENTS, RECENT_PREDICTIONS, *USE_CASE.serving.statistics}
+WITH_OPEN_DAYS = {RECENT_EVENTS, RECENT_PREDICTIONS, PREDICTION_STATS, *USE_CASE.serving.statistics}
 MYSQL_TABLES = {
     *("model_quality", "runtime_metrics", "data_quality", "statistics", "alerts", "refresh_log"),
     *map(view_name, WITH_OPEN_DAYS),

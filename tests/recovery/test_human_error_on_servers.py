@@ -46,7 +46,7 @@ BEFORE, LAST = FIRST + timedelta(days=8), FIRST + timedelta(days=13)
 BAD = FIRST + timedelta(days=9)
 SERVED = 100
 #: What was measured and answered is history: only the world with the error has served and measured anything.
-HISTORY = {"data_quality", "runtime_metrics", "model_quality", "recent_predictions"}
+HISTORY = {"data_quality", "runtime_metrics", "model_quality", "recent_predictions", "prediction_stats"}
 PARITY = ("predictions", "parity")
 #: Two weeks say little about which model is better: whether it may be promoted is not what is tried here.
 LENIENT = Gate(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pymysql
 
-TABLES = ("hourly_stats", "daily_stats", "recent_predictions", "hourly_stats_open")
+TABLES = ("hourly_stats", "daily_stats", "recent_predictions", "prediction_stats", "hourly_stats_open")
 VIEW = "hourly_stats_now"
 #: Per table its rows and runs; the view twice, so that a statement also meets a table by two ways.
 STATEMENT = " UNION ALL ".join(

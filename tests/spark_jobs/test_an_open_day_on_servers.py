@@ -58,15 +58,26 @@ def live(workshop: Workshop) -> Iterator[Live]:
         (topics.facts("departures"), fact["id"], json.dumps(fact).encode())
         for fact in replay.facts(CLOSED, CLOSED)["departures"][-5:]
     ]
+    again = [  # by their ids facts of the closed day, told once more as if they were of the open one
+        (topics.facts("departures"), fact["id"], json.dumps(a_day_later(fact)).encode())
+        for fact in replay.facts(CLOSED, CLOSED)["departures"][:5]
+    ]
     bad = [(topics.facts("departures"), "x", b'{"id": "x"}'), (topics.facts("departures"), "y", b"gossip")]
     beats = [
         (topics.facts(source), "heartbeat", json.dumps({"complete_through": BORDER}).encode()) for source in SOURCES
     ]
-    Broadcaster(kafka).send([*old, *messages, *twice, *bad, *beats])
+    Broadcaster(kafka).send([*old, *again, *messages, *twice, *bad, *beats])
     run_id = f"refresh {uuid.uuid4().hex[:8]}"
     workshop.do(steps.refresh, name, run_id)
     yield Live(workshop, name, facts, run_id)
     admin.delete_topics([topic.topic for topic in made])
+
+
+def a_day_later(departure: dict[str, Any]) -> dict[str, Any]:
+    moment = datetime.fromisoformat(departure["actual_departure"]) + timedelta(days=1)
+    assert moment.date() == OPEN_DAY
+    delay = departure["departure_delay"] + 24 * 60
+    return {**departure, "actual_departure": moment.isoformat(), "departure_delay": delay}
 
 
 def ask(statement: str) -> list[tuple[Any, ...]]:

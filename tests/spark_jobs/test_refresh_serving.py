@@ -13,6 +13,7 @@ from include.spark_jobs.refresh_serving import (
     identifier,
     mysql_ddl,
     newest_days,
+    prediction_stats,
     recent_predictions,
     recent_span,
     stamped,
@@ -103,6 +104,28 @@ def test_the_scorecard_has_each_dimensions_threshold(spark: SparkSession) -> Non
     found = with_thresholds(frame, {"validity": 0.95, "accuracy": 0.5}).collect()
     assert {row["dimension"]: row["threshold"] for row in found} == {"validity": 0.95, "uniqueness": None}
     assert with_thresholds(frame, {}).where("threshold IS NULL").count() == 2
+
+
+def test_predictions_are_counted_by_day_model_and_step_of_probability(spark: SparkSession) -> None:
+    rows = [
+        ("a", 0.19, True, 1),
+        ("a", 0.1, False, 0),
+        ("a", 0.12, False, None),
+        ("a", 1.0, False, 1),
+        ("b", 0.0, False, None),
+    ]
+    served = spark.createDataFrame(
+        [("2013-01-09", *row) for row in rows],
+        "ds string, model_id string, probability double, degraded boolean, label int",
+    )
+    found = {(row["model_id"], row["probability_from"]): row for row in prediction_stats(served).collect()}
+    assert set(found) == {("a", 0.1), ("a", 0.9), ("b", 0.0)}
+    low = found["a", 0.1]
+    assert (low["predictions"], low["degraded"], low["labelled"], low["positives"]) == (3, 1, 2, 1)
+    assert low["mean_probability"] == pytest.approx(0.41 / 3)
+    assert low["mean_probability_labelled"] == pytest.approx(0.145)
+    unknown = found["b", 0.0]
+    assert (unknown["labelled"], unknown["positives"], unknown["mean_probability_labelled"]) == (0, 0, None)
 
 
 def test_recent_predictions_have_their_label_and_what_they_could_see(spark: SparkSession) -> None:
