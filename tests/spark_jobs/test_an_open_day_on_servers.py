@@ -77,7 +77,7 @@ def a_day_later(departure: dict[str, Any]) -> dict[str, Any]:
     moment = datetime.fromisoformat(departure["actual_departure"]) + timedelta(days=1)
     assert moment.date() == OPEN_DAY
     delay = departure["departure_delay"] + 24 * 60
-    return {**departure, "actual_departure": moment.isoformat(), "departure_delay": delay}
+    return {**departure, "actual_departure": f"{moment:%Y-%m-%dT%H:%M:%SZ}", "departure_delay": delay}
 
 
 def ask(statement: str) -> list[tuple[Any, ...]]:
