@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -31,9 +31,11 @@ HOP = frozenset({"connection", "keep-alive", "expect", "transfer-encoding"})
 @dataclass
 class Door:
     """``victim``, a process group, is killed at the commit number ``kill_at``, before it is made (``after``: when it
-    is made and the server has said so). 0 kills nobody."""
+    is made and the server has said so). 0 kills nobody. ``counted``: which writes are commits. ``environment``: how a
+    process finds the door instead of the server."""
 
-    url: str = ""
+    environment: Mapping[str, str]
+    counted: re.Pattern[str] = COMMIT
     kill_at: int = 0
     after: bool = False
     victim: int = 0
@@ -44,12 +46,12 @@ class Door:
         """Count anew."""
         self.kill_at, self.after, self.victim, self.commits = kill_at, after, 0, []
 
-    def number(self, method: str, path: str) -> int:
-        """Which commit since ``ready`` a request is; 0 if it is none."""
-        if method != "PUT" or not COMMIT.search(path):
+    def count(self, write: str) -> int:
+        """Which commit since ``ready`` a write is; 0 if it is none."""
+        if not self.counted.search(write):
             return 0
         with self.lock:
-            self.commits.append(path)
+            self.commits.append(write)
             return len(self.commits)
 
     def kill(self) -> None:
@@ -67,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
         """Let a request through, unless somebody dies of it, or is dead."""
         body = self.whole_body()
         door = self.server.door
-        number = door.number(self.command, self.path)
+        number = door.count(self.path) if self.command == "PUT" else 0
         meant = bool(number) and number == door.kill_at
         if meant and not door.after:
             door.kill()
@@ -132,16 +134,17 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, behind: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.behind, self.door = behind, Door(f"http://127.0.0.1:{self.server_port}")
+        self.behind, self.door = behind, Door({"S3_ENDPOINT": f"http://127.0.0.1:{self.server_port}"})
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing: a client that was killed leaves broken connections."""
 
 
 def run_alone(door: Door, function: Callable[..., Any], *arguments: Any) -> int:
-    """Call a function in a process of its own, whose S3 is the door, which may kill it; returns its exit code."""
+    """Call a function in a process of its own, whose server is the door, which may kill it; returns its exit code."""
     with MonkeyPatch.context() as patch:
-        patch.setenv("S3_ENDPOINT", door.url)
+        for name, value in door.environment.items():
+            patch.setenv(name, value)
         process = get_context("spawn").Process(target=_in_its_own_group, args=(function, arguments))
         process.start()
     assert process.pid is not None

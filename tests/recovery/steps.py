@@ -13,8 +13,8 @@ from include.ledger import Entry, append
 from include.locations import LANDING_BUCKET, MODELS_BUCKET, Topics, landing_prefix
 from include.maintenance import Retention, maintain
 from include.retraction import choose, record, withdrawals
-from include.settings import KafkaSettings, S3Settings
-from include.spark_jobs import ingest_raw, preprocess_features, release_quarantine
+from include.settings import KafkaSettings, MysqlSettings, S3Settings
+from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving, release_quarantine
 from include.spark_jobs.catalog import days_between
 from include.tables import all_tables
 from include.tombstones import Event
@@ -138,3 +138,10 @@ def empty(name: str, source: str, day: date) -> None:
     for item in client.list_objects_v2(Bucket=LANDING_BUCKET, Prefix=prefix)["Contents"]:
         if not item["Key"].endswith("_SUCCESS"):
             client.delete_object(Bucket=LANDING_BUCKET, Key=item["Key"])
+
+
+def refresh_keeping(name: str, run_id: str, days: int) -> None:
+    """Refresh MySQL with so many closed days."""
+    use_case = steps.named(name)
+    kept = dataclasses.replace(use_case, serving=dataclasses.replace(use_case.serving, recent_days=days))
+    refresh_serving.refresh(steps.session(), kept, MysqlSettings.from_environment(), run_id)

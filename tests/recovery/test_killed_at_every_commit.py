@@ -105,7 +105,7 @@ def undisturbed(importable: None) -> Iterator[Lake]:
         feed(name, LAST)
         found = Lake(name, cast(ProcessPoolExecutor, None), door)
         # The Spark process goes through the door too: what it commits is counted.
-        patch.setenv("S3_ENDPOINT", door.url)
+        patch.setenv("S3_ENDPOINT", door.environment["S3_ENDPOINT"])
         with spark_process([name]) as found.pool:
             found.run((steps.load, (FIRST, FIRST, steps.TOO_STRICT)))
             found.run((steps.announce, ()))
