@@ -107,10 +107,11 @@ def open_source(
     # A fact of an earlier day that was ingested meanwhile is closed; one that batch knows by its id is not new.
     known = between_ids(raw.where(F.col("ds") <= last), facts, contract.key)
     new = facts.join(known, contract.key, "left_anti").select(in_lake.columns).persist()
-    first_open = {
-        row["partition"]: row["first"] for row in new.groupBy("partition").agg(F.min("offset").alias("first")).collect()
-    }
-    return OpenSource(once(in_lake.unionByName(new), contract), after | first_open, seen_through(messages, new))
+    parted = new.groupBy("partition").agg(F.min("offset").alias("first"), F.max("available_at").alias("newest"))
+    found = parted.collect()
+    first_open = {row["partition"]: row["first"] for row in found}
+    seen = heartbeat(messages) or max((row["newest"].astimezone(UTC) for row in found), default=None)
+    return OpenSource(once(in_lake.unionByName(new), contract), after | first_open, seen)
 
 
 def between_ids(raw: DataFrame, facts: DataFrame, key: str) -> DataFrame:
@@ -124,15 +125,11 @@ def between_ids(raw: DataFrame, facts: DataFrame, key: str) -> DataFrame:
     return raw.where(F.col(key).between(span["low"], span["high"])).select(key)
 
 
-def seen_through(messages: DataFrame, facts: DataFrame) -> datetime | None:
-    """Up to when a source is complete on its topic: its newest heartbeat, else the availability of its newest fact."""
-    beat = messages.agg(F.max(F.try_to_timestamp(text_field(HEARTBEAT_FIELD))).alias("seen")).first()
-    newest = facts.agg(F.max("available_at").alias("seen")).first()
-    for row in (beat, newest):
-        if row is not None and row["seen"] is not None:
-            moment: datetime = row["seen"]
-            return moment.astimezone(UTC)
-    return None
+def heartbeat(messages: DataFrame) -> datetime | None:
+    """Up to when a source says that its topic is complete, by its newest heartbeat."""
+    row = messages.agg(F.max(F.try_to_timestamp(text_field(HEARTBEAT_FIELD))).alias("seen")).first()
+    moment: datetime | None = row["seen"] if row else None
+    return moment and moment.astimezone(UTC)
 
 
 def unlogged_predictions(
