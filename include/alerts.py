@@ -1,6 +1,7 @@
 """Somebody is told: an alert goes to the log, to the table ``alerts``, and to a webhook if there is one.
 
-The same alert (kind, subject and day) is told once: the table remembers. A table or a webhook that cannot be reached
+The same alert (kind, subject and day) is told once: the table remembers, after it is told, so that who is killed in
+between tells it again rather than never. A table or a webhook that cannot be reached
 keeps nothing from the other ways, and telling never fails. The webhook's address may hold a secret, so neither it nor
 an error that could quote it is ever logged. It does not know what is watched (see ``freshness`` and the plugins).
 """
@@ -54,22 +55,31 @@ class Alert:
 def tell(use_case: str, alert: Alert, environment: Mapping[str, str], now: datetime | None = None) -> bool:
     """Tell an alert unless it was told before; returns whether it was new. Never raises."""
     row = alert.row(use_case, now or datetime.now(UTC))
-    if not _remember(use_case, row):
+    if _is_known(use_case, row):
         log.info("told before: %s", row["alert_id"])
         return False
     log.error("ALERT %s %s: %s", alert.kind, alert.subject, row["message"])
     if address := environment.get(WEBHOOK):
         post(address, {**row, "use_case": use_case, "time": rfc3339(row["time"])})
+    _remember(use_case, row)
     return True
 
 
-def _remember(use_case: str, row: Mapping[str, Any]) -> bool:
-    """Put the alert into the table; False if it is there. What cannot be written counts as new: better told twice."""
+def _is_known(use_case: str, row: Mapping[str, Any]) -> bool:
+    """Whether the table has the alert. One that cannot be read has not: better told twice."""
     try:
-        return lake.merge_rows(use_case, ALERTS, [row]) > 0
+        return lake.has_row(use_case, ALERTS, row)
     except Exception as error:  # whatever keeps the lake from answering must not keep anybody from being told
+        log.warning("%s could not be read (%s)", ALERTS.name, type(error).__name__)
+        return False
+
+
+def _remember(use_case: str, row: Mapping[str, Any]) -> None:
+    """Put the alert into the table, if it can be written."""
+    try:
+        lake.merge_rows(use_case, ALERTS, [row])
+    except Exception as error:  # it is told already, and telling never fails
         log.warning("the alert could not be written to %s (%s)", ALERTS.name, type(error).__name__)
-        return True
 
 
 def post(address: str, document: Mapping[str, Any]) -> bool:

@@ -5,9 +5,11 @@ It does not know what a table means (see ``tables``).
 """
 
 import logging
+import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
@@ -67,6 +69,12 @@ def count_by(use_case: str, table: str, columns: Sequence[str], ds: Iterable[str
         return {}
     grouped = found.group_by(list(columns)).aggregate([([], "count_all")]).to_pylist()
     return {tuple(row[column] for column in columns): int(row["count_all"]) for row in grouped}
+
+
+def has_row(use_case: str, table: Table, row: Mapping[str, Any]) -> bool:
+    """Whether a table has a row of this row's key."""
+    (first, *rest) = (pads.field(name) == row[name] for name in table.key)
+    return bool(dataset(use_case, table.name).count_rows(filter=reduce(operator.and_, rest, first)))
 
 
 def rows_by_day(use_case: str, table: str) -> dict[str, int]:

@@ -18,20 +18,19 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def table(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     """The table ``alerts`` in memory; the real one is used by the integration tests."""
     rows: dict[str, dict[str, Any]] = {}
 
-    def merge(use_case: str, table: Any, new: list[dict[str, Any]], update: bool = False) -> int:
-        before = len(rows)
-        rows.update({row["alert_id"]: row for row in new if row["alert_id"] not in rows})
-        return len(rows) - before
+    def merge(use_case: str, table: Any, new: list[dict[str, Any]]) -> None:
+        rows.update({row["alert_id"]: row for row in new})
 
     monkeypatch.setattr(lake, "merge_rows", merge)
-    return list(rows.values())
+    monkeypatch.setattr(lake, "has_row", lambda use_case, table, row: row["alert_id"] in rows)
+    return rows
 
 
-def test_an_alert_is_posted_once(table: list[dict[str, Any]], caplog: pytest.LogCaptureFixture) -> None:
+def test_an_alert_is_posted_once(table: dict[str, dict[str, Any]], caplog: pytest.LogCaptureFixture) -> None:
     with receiving() as receiver, caplog.at_level(logging.INFO):
         environment = {WEBHOOK: receiver.address}
         assert tell("flights", ALERT, environment, NOW)
@@ -50,6 +49,26 @@ def test_an_alert_is_posted_once(table: list[dict[str, Any]], caplog: pytest.Log
     ]
     assert "ALERT quality departures.validity" in caplog.text
     assert "s3cret" not in caplog.text
+
+
+class Killed(BaseException):
+    """No ``except Exception`` hears of it."""
+
+
+def test_who_is_killed_before_the_table_has_it_tells_it_again(
+    table: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise Killed
+
+    with receiving() as receiver:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(lake, "merge_rows", die)
+            tell("flights", ALERT, {WEBHOOK: receiver.address}, NOW)
+        assert len(receiver.documents) == 1
+        assert tell("flights", ALERT, {WEBHOOK: receiver.address}, NOW)
+        assert not tell("flights", ALERT, {WEBHOOK: receiver.address}, NOW)
+    assert len(receiver.documents) == 2
 
 
 def test_a_lake_that_is_down_keeps_nobody_from_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +98,7 @@ def test_a_webhook_that_refuses_is_a_warning(caplog: pytest.LogCaptureFixture) -
     assert "answered 403" in caplog.text and "s3cret" not in caplog.text
 
 
-def test_without_a_webhook_the_log_says_it(table: list[dict[str, Any]], caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_webhook_the_log_says_it(table: dict[str, dict[str, Any]], caplog: pytest.LogCaptureFixture) -> None:
     assert tell("flights", ALERT, {}, NOW)
     assert "ALERT quality" in caplog.text
 

@@ -4,7 +4,6 @@ They decide which faults are worth a retry. What is computed is ``include``'s af
 task runs, so that parsing a DAG stays quick.
 """
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -121,17 +120,16 @@ def require_earlier_days() -> None:
 def choose_window(*, params: dict[str, Any], run_id: str) -> dict[str, str]:
     """The days to train on: the form's, where it says some, else from the first to the last day with closed labels.
 
-    Kept in the models bucket by the first try of a run, so that the run, cleared and run again, trains on the same.
+    A run that is cleared and run again trains on the same.
     """
     from include.bundle.store import S3Store
-    from include.locations import MODELS_BUCKET, Models
+    from include.locations import MODELS_BUCKET
     from include.settings import S3Settings
+    from include.training.window import pin_window
 
     with connected(S3):
         store = S3Store(S3Settings.from_environment(), MODELS_BUCKET)
-        key = Models(USE_CASE).search_prefix(run_id) + "window.json"
-        store.put_if_absent(key, json.dumps(_window(params)).encode())
-        window: dict[str, str] = json.loads(store.get(key))
+        window = pin_window(store, USE_CASE, run_id, lambda: _window(params))
     log.info("Training on %s to %s", window["from"], window["to"])
     return window
 

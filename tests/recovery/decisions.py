@@ -19,6 +19,7 @@ from include.settings import KafkaSettings, S3Settings
 from include.training.dataset import Tables
 from include.training.train_model import Systems, parse, train
 from include.training.tune import s3_filesystem
+from include.training.window import pin_window
 from include.use_case import Gate, Quality, UseCase
 from tests.training.synthetic import FEATURES, days, rows, write_tables
 
@@ -42,6 +43,11 @@ def make_world(name: str, folder: Path) -> None:
 def models() -> S3Store:
     """The models bucket."""
     return S3Store(S3Settings.from_environment(), MODELS_BUCKET)
+
+
+def choose_window(name: str, run_id: str) -> None:
+    """Choose the days of a run."""
+    pin_window(models(), name, run_id, lambda: {"from": "2020-01-01", "to": "2020-01-08"})
 
 
 def train_model(name: str, folder: str, run_id: str, epochs: int) -> None:

@@ -4,7 +4,8 @@ import dataclasses
 from datetime import UTC, date, datetime
 from typing import Any
 
-from include import book, metrics
+from include import book, lake, metrics
+from include.alerts import Alert, tell
 from include.broadcast import broadcast
 from include.bundle.store import S3Store
 from include.impact import ranges_to_derive
@@ -23,6 +24,7 @@ from include.training.messages import model_quality
 from include.training.metrics import Quality
 from include.use_case import UseCase
 from tests.spark_jobs import steps
+from tests.spark_jobs.served import message, send
 
 SOURCE = "weather"
 FIELD = "temperature_f"
@@ -113,6 +115,16 @@ def announce(name: str) -> None:
     broadcast(KafkaSettings.from_environment(), Topics(name).metrics, [(str(row["metric_id"]), row) for row in rows])
     line = Entry(1, "2013-01-02T00:00:00.000Z", "promoted", "m", None, "ann", "better", "announced")
     append(S3Store(S3Settings.from_environment(), MODELS_BUCKET), name, line)
+
+
+def answer(name: str, day: date) -> None:
+    """Put an answer about every subject of a day on the topic, as one who saw everything would have given it."""
+    send(Topics(name).predictions, [message(row) for row in lake.read_rows(name, "features", ds=[day.isoformat()])])
+
+
+def tell_somebody(name: str) -> None:
+    """Tell an alert."""
+    tell(name, Alert("quality", "weather.validity", "validity is 0.8", "2013-01-01"), {})
 
 
 def load_metrics(name: str) -> None:

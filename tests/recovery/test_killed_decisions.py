@@ -1,4 +1,4 @@
-"""Training, promotion, refusal, rollback and demotion killed (``kill -9``) at each write, then run again.
+"""The choice of days, training, promotion, refusal, rollback, demotion: killed (``kill -9``) at each write, run again.
 
 A write is an object of the models bucket (bundle, ledger, refusal, a run's pins and result). Before each kill the
 bucket is put back to what it was before the job. Afterwards ledger, refusals, the trained weights and what the topics
@@ -35,6 +35,7 @@ WEAK, STRONG = "weak", "strong"
 Step = tuple[Callable[..., None], tuple[Any, ...]]
 #: The jobs in their order, and how many writes each makes here; 0: not killed, since another case is like it.
 JOBS: dict[str, tuple[Step, int]] = {
+    "choose_window": ((decisions.choose_window, (WEAK,)), 1),
     "train_model": ((decisions.train_model, ("FOLDER", WEAK, 1)), 15),
     "promote_first": ((decisions.promote, ("FOLDER", WEAK, "promotes")), 0),
     "train_another": ((decisions.train_model, ("FOLDER", STRONG, 8)), 0),
@@ -74,11 +75,12 @@ class Bucket:
             self.store.put(key, data)
 
     def held(self, since: dict[str, int]) -> dict[str, Any]:
-        """Ledger, refusals, trained weights, and what was said on each topic since some offsets."""
+        """Chosen days, ledger, refusals, trained weights, and what was said on each topic since some offsets."""
         where = Models(self.name)
         runs = [run for run in (WEAK, STRONG) if self.store.keys(where.search_prefix(run) + "result.json")]
         ids = {decisions.trained(self.name, run): run for run in runs}
         return {
+            "windows": [self.plain(key, ids) for key in self.store.keys(where.search_prefix(WEAK) + "window.json")],
             "ledger": [self.plain(key, ids) for key in self.store.keys(where.ledger_prefix)],
             "refusals": [self.plain(key, ids) for key in self.store.keys(where.refusals_prefix)],
             "weights": {run: answering(self.store, self.name, model_id) for model_id, run in ids.items()},

@@ -39,6 +39,7 @@ CASES = {
     "leftovers dropped": (r"^DROP TABLE IF EXISTS .*__next", 1, False),
     "first table made": (NEXT_TABLE, 1, False),
     "last table made": (NEXT_TABLE, 15, False),
+    "first rows sent": (r"^INSERT INTO `\w+__next`", 1, False),
     "first rows": (r"^COMMIT", 1, False),
     "some rows": (r"^COMMIT", 10, False),
     "swap": (r"^RENAME TABLE", 1, False),

@@ -1,9 +1,8 @@
 """The loop closes on the real servers: predictions logged once, live quality, parity to the bit; repeats, late ones."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from include import lake
-from include.broadcast import Broadcaster
 from include.locations import Topics
 from include.metrics import load_metrics
 from include.predictions.due import PARITY, QUALITY, SCORING, outstanding
@@ -19,52 +17,15 @@ from include.settings import KafkaSettings
 from include.streaming.messages import LATE, rejection
 from include.streaming.messages import encode as encoded
 from tests.spark_jobs import steps
+from tests.spark_jobs.served import FEATURES, MODEL, SOURCES, floor, message, send, text
 from tests.spark_jobs.workshop import DAYS, Workshop
 
 pytestmark = pytest.mark.drill
 
-FEATURES = steps.BASE.features
 #: A day with closed labels, and the last one, whose tiles are published but whose labels are open.
 LABELLED, OPEN = DAYS[1].isoformat(), DAYS[2].isoformat()
-MODEL = "model-of-the-test"
-SOURCES = [contract.name for contract in steps.BASE.sources]
 LATE_SOURCE = "departures"
 EARLIER = timedelta(minutes=7)
-
-
-def text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def floor(moment: datetime) -> datetime:
-    return moment.replace(second=0, microsecond=0)
-
-
-def message(row: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    """What the speed service would have said about a row of the features table, had it seen everything."""
-    moment = row["prediction_time"]
-    return {
-        "id": row["subject_id"],
-        "model_id": MODEL,
-        "sequence": 1,
-        "probability": (abs(hash_of(row["subject_id"])) % 1000) / 1000,
-        "as_of": {source: text(floor(moment)) for source in SOURCES},
-        "degraded": False,
-        "prediction_time": text(moment),
-        "predicted_at": text(moment),
-        "via": "kafka",
-        "features": {feature.name: row[feature.name] for feature in FEATURES.features},
-        "features_hash": FEATURES.hash(),
-    } | changes
-
-
-def hash_of(name: str) -> int:
-    return sum(ord(letter) * (number + 1) for number, letter in enumerate(name))
-
-
-def send(topic: str, values: Sequence[Mapping[str, Any] | bytes]) -> None:
-    sender = Broadcaster(KafkaSettings.from_environment())
-    sender.send((topic, "", value if isinstance(value, bytes) else json.dumps(value).encode()) for value in values)
 
 
 @dataclass(frozen=True)

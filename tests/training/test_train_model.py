@@ -68,6 +68,15 @@ def test_a_run_gives_a_candidate_and_its_figures(systems: Systems, sent: list[tu
     assert_a_later_run_is_compared_with_the_champion(systems, sent, result["model_id"])
 
 
+@pytest.mark.drill
+def test_a_model_that_two_processes_shared_is_trained_again_by_two(systems: Systems) -> None:
+    result = train(parse([*ARGUMENTS, "--workers", "2"]), systems, SHOPS)
+    lineage = load_bundle(systems.models, "shops", result["model_id"], FEATURES).lineage
+    assert lineage["machine"]["workers"] == 2
+    ray.shutdown()
+    assert_it_can_be_trained_again(systems, result["model_id"])
+
+
 def assert_it_can_be_trained_again(systems: Systems, model_id: str) -> None:
     """The search's winner comes out of its lineage, to the bit."""
     again = train_again(systems.tables, systems.models, SHOPS, model_id, IN_MEMORY)
