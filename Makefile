@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dashboards demo up down status replay live test test-unit test-dashboard screenshots check bench-batch bench-serving bench-speed bench-training drills lock
+.PHONY: help install install-dashboards demo up down status replay live test test-unit test-dashboard screenshots check bench-backfill bench-batch bench-scale bench-serving bench-speed bench-training drills lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
@@ -83,6 +83,16 @@ check: install ## lint, format and types, without changing anything
 bench-batch: install ## rows per second of each batch stage, beside DuckDB on the same files
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
 	trap '$(STACK) down' EXIT; $(STACK) up --all --without superset superset-worker && source .local/bench/conf/process.env && $(PY) -m tests.bench.batch
+
+bench-backfill: install ## the same days as one window and day by day, through Airflow, each on an empty stack: ARGS="--days 14"
+	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON=; trap '$(STACK) down' EXIT; \
+	for mode in window days; do $(STACK) down && rm -rf .local/bench && $(STACK) up --without predictor && \
+	  ( source .local/bench/conf/process.env && $(PY) -m tests.bench.backfill $$mode $(ARGS) ) || exit 1; done; \
+	$(PY) -m tests.bench.backfill compare
+
+bench-scale: install ## time and memory of the batch layer at 0.3, 3 and 30 million facts: ARGS="--sizes 0.3 3"
+	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
+	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore ray && source .local/bench/conf/process.env && $(PY) -m tests.bench.scale $(ARGS)
 
 bench-serving: install ## MySQL under 16 analysts at rest and during refreshes of 30 days, Hive over a year beside DuckDB
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \

@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 
 FINISHED = ("success", "failed")
+#: The most that Airflow answers at once.
+PAGE = 100
 Report = Callable[[str], None]
 
 
@@ -88,8 +90,13 @@ class AirflowApi:
 
     def runs_since(self, dag_id: str, since: datetime) -> list[dict[str, Any]]:
         """The DAG's runs queued at or after ``since`` (UTC), oldest first."""
-        query = {"run_after_gte": since.isoformat(), "order_by": "run_after", "limit": 100}
-        return list(self.call("GET", f"/dags/{dag_id}/dagRuns", params=query)["dag_runs"])
+        query = {"run_after_gte": since.isoformat(), "order_by": "run_after", "limit": PAGE}
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.call("GET", f"/dags/{dag_id}/dagRuns", params={**query, "offset": len(found)})["dag_runs"]
+            found += page
+            if len(page) < PAGE:
+                return found
 
     def wait_for_triggered_run(
         self, dag_id: str, since: datetime, seconds: float = 300, partition_key: str | None = None, by: str = ""

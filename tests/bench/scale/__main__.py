@@ -1,0 +1,171 @@
+"""Time and memory of ingest, preprocessing, training and refresh as the facts grow: ``make bench-scale``.
+
+    python -m tests.bench.scale [--sizes 0.3 3 30] [--without-duckdb]
+
+A size is million facts. Each job runs as its DAG would submit it, starts included. ``peak`` is the largest resident set
+that any one of its processes had (JVM, Python driver, Python worker, Ray), sampled; ``all`` that of all together.
+DuckDB computes the same windows of the same landing files in one process.
+"""
+
+import argparse
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from confluent_kafka.cimpl import NewTopic
+
+from include.landing import list_landing, object_sizes, s3_client
+from include.locations import LAKE_BUCKET, LANDING_BUCKET, MODELS_BUCKET, Topics
+from include.settings import KafkaSettings
+from tests.bench.batch import wait_until_quiet
+from tests.bench.scale.job import JOBS
+from tests.bench.scale.world import World, land
+from tests.kafka_topics import make_topics
+
+#: Facts of a day of one copy.
+FACTS_A_DAY = 2800
+#: The smallest world has so many days; a larger one first gets copies, then years.
+DAYS = 107
+COPIES = 10
+SAMPLE_S = 0.5
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one job took."""
+
+    facts: int
+    job: str
+    seconds: float
+    peak_mib: float
+    all_mib: float
+
+    def words(self) -> str:
+        """A line of the table."""
+        rate = self.facts / self.seconds
+        sizes = f"{self.peak_mib:>10.0f}{self.all_mib:>10.0f}"
+        return f"{self.facts:>12} {self.job:<12}{self.seconds:>9.1f}{rate:>10.0f}{sizes}"
+
+
+def world_of(millions: float) -> World:
+    """The world with about so many million facts."""
+    wanted = millions * 1e6 / (DAYS * FACTS_A_DAY)
+    copies = min(COPIES, max(1, round(wanted)))
+    days = max(1, math.ceil(DAYS * wanted / copies))
+    return World(f"scale_{str(millions).replace('.', '_')}", copies, days)
+
+
+def watched(start: Callable[[], "subprocess.Popen[bytes]"]) -> tuple[float, float, float]:
+    """Run a process to its end: wall seconds, largest resident set of one process of its tree, and of all (MiB)."""
+    began, peak, whole = time.monotonic(), 0.0, 0.0
+    process = start()
+    ended = threading.Event()
+    root = psutil.Process(process.pid)
+    while not ended.wait(SAMPLE_S):
+        sizes = list(resident(root))
+        peak, whole = max([peak, *sizes]), max(whole, sum(sizes))
+        if process.poll() is not None:
+            ended.set()
+    if process.returncode:
+        raise RuntimeError(f"{process.args!r} ended with {process.returncode}: its log is above")
+    return time.monotonic() - began, peak / MIB, whole / MIB
+
+
+def resident(root: psutil.Process) -> list[int]:
+    """Resident set of each process of a tree, bytes."""
+    found = []
+    for process in family(root):
+        try:
+            found.append(process.memory_info().rss)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def family(root: psutil.Process) -> list[psutil.Process]:
+    """A process and all that descend from it."""
+    try:
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def submitted(world: World, job: str) -> "subprocess.Popen[bytes]":
+    """Start a job; training needs no JVM."""
+    words = [str(Path(__file__).with_name("job.py")), job, *words_of(world)]
+    start = [sys.executable] if job == "train" else ["spark-submit", "--master", os.environ["SPARK_MASTER"]]
+    return subprocess.Popen([*start, *words], stdout=subprocess.DEVNULL)
+
+
+def words_of(world: World) -> list[str]:
+    """A world as arguments."""
+    return ["--name", world.name, "--copies", str(world.copies), "--days", str(world.day_count)]
+
+
+def download(world: World, folder: Path) -> None:
+    """The landing files, for DuckDB."""
+    client = s3_client()
+    for key in list_landing(client, world.name, [source.name for source in world.use_case().sources], world.days):
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        client.download_file(LANDING_BUCKET, key, str(path))
+
+
+def by_duckdb(world: World, folder: Path) -> "subprocess.Popen[bytes]":
+    """Start DuckDB over the files."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.scale.rival", *words_of(world), "--folder", str(folder)]
+    )
+
+
+def measure(millions: float, duckdb: bool) -> Iterator[Measured]:
+    """All jobs of one size, each told when it is done."""
+    world = world_of(millions)
+    topics = Topics(world.name)
+    facts = [topics.facts(source.name) for source in world.use_case().sources]
+    names = [topics.metrics, topics.batch_events, topics.predictions, topics.models, *facts]
+    admin = make_topics(KafkaSettings.from_environment().bootstrap, [NewTopic(name, 1) for name in names])
+    landed = land(s3_client(), world)
+    for job in JOBS:
+        yield Measured(landed, job, *watched(lambda job=job: submitted(world, job)))  # type: ignore[misc]
+        if job == "preprocess" and duckdb:
+            with tempfile.TemporaryDirectory(prefix="scale-") as folder:
+                download(world, Path(folder))
+                yield Measured(landed, "DuckDB", *watched(lambda: by_duckdb(world, Path(folder))))
+    admin.delete_topics(names)
+    forget(world)
+
+
+def forget(world: World) -> None:
+    """Remove a world's objects, so that the next one finds room."""
+    client = s3_client()
+    for bucket in (LANDING_BUCKET, LAKE_BUCKET, MODELS_BUCKET):
+        for key in object_sizes(client, bucket, f"{world.name}/"):
+            client.delete_object(Bucket=bucket, Key=key)
+
+
+def main() -> None:
+    """Measure and print a table, smallest world first."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=float, nargs="+", default=[0.3, 3.0, 30.0], help="million facts")
+    parser.add_argument("--without-duckdb", action="store_true")
+    options = parser.parse_args()
+    wait_until_quiet()
+    print(f"{os.cpu_count()} cores, load before {os.getloadavg()[0]:.1f}")
+    print(f"{'facts':>12} {'job':<12}{'seconds':>9}{'facts/s':>10}{'peak MiB':>10}{'all MiB':>10}", flush=True)
+    for millions in sorted(options.sizes):
+        for found in measure(millions, not options.without_duckdb):
+            print(found.words(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
