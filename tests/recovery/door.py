@@ -23,7 +23,7 @@ from pytest import MonkeyPatch
 COMMIT = re.compile(
     r"/_delta_log/\d{20}\.json(?:\?.*)?$|^/models/[^/]+/(?:bundles|ledger|refusals)/|^/models/[^/]+/searches/[^/]+/\w+\.json"
 )
-PATIENCE_S = 300
+PATIENCE_S = 1200
 #: Said to the next hop alone.
 HOP = frozenset({"connection", "keep-alive", "expect", "transfer-encoding"})
 
