@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dashboards demo up down status replay live test test-unit test-dashboard screenshots check bench-backfill bench-batch bench-scale bench-serving bench-speed bench-training drills lock
+.PHONY: help install install-dashboards use-case try-use-case demo up down status replay live test test-unit test-dashboard screenshots check bench-backfill bench-batch bench-scale bench-serving bench-speed bench-training drills lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
@@ -9,11 +9,12 @@ STACK := $(PY) -m local_stack
 TEST_PORT_BASE ?= 22200
 BENCH_PORT_BASE ?= 22400
 LIVE_PORT_BASE ?= 21600
+TRY_PORT_BASE ?= 21800
 # The tests refresh MySQL and look at ages when they need it: every few minutes it would slow them, or swap tables under them.
 TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON= \
   AIRFLOW__API__EXPOSE_STACKTRACE=True
 # These need no Airflow, Ray, stream or predictor, which would take a third of two cores from them.
-ON_FOUR_SERVERS := tests/spark_jobs tests/training tests/recovery
+ON_FOUR_SERVERS := tests/spark_jobs tests/training tests/recovery tests/use_cases
 UNITS := not integration and not e2e and not dashboard and not drill
 # Schemathesis gives all tests of this file one name, and pytest-xdist runs one test of a name: it runs alone.
 ONE_NAME := tests/speed_service/test_api_description.py
@@ -32,6 +33,14 @@ install-dashboards: install ## also install Superset, in an environment of its o
 
 demo: install-dashboards ## from nothing to dashboards and a printed prediction by a model trained on real flights
 	@$(STACK) up --all --without superset superset-worker && source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m local_stack.demo
+
+use-case: ## a use case of your own to begin with, and its tests: NAME=card_fraud (docs/use-cases.md)
+	@python3 -m local_stack.new_use_case "$(NAME)"
+
+try-use-case: install ## the tests of a use case, from its contracts to an answer of the predictor, on a stack of their own: NAME=
+	@export LAMBDA_DL_STATE=.local/try LAMBDA_DL_PORT_BASE=$(TRY_PORT_BASE); trap '$(STACK) down' EXIT; \
+	$(STACK) up s3 kafka mysql metastore && source .local/try/conf/process.env && \
+	$(PY) -m pytest tests/use_cases/test_$(NAME).py tests/use_cases/test_$(NAME)_on_servers.py
 
 up: install $(if $(ALL),install-dashboards) ## start the core servers (ALL=1: also the streaming job, HiveServer2, Ray and Superset) and wait until they are healthy
 	@$(STACK) up $(if $(ALL),--all)

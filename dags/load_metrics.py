@@ -2,23 +2,27 @@
 
 from airflow.sdk import DAG, TriggerRule
 
+from lambda_dl.cases import CASES
 from lambda_dl.conventions import COSTLY, common, optional_day
 from lambda_dl.deployment import DEPLOYMENT
 from lambda_dl.operators.spark_job import SparkJobOperator
 from lambda_dl.tasks import anything_ingested, anything_to_score, load_metrics, read_back_metrics
 
-with DAG(
-    **common("load_metrics", "serving"),
-    schedule=DEPLOYMENT.metrics_cron,
-    # delta-rs lets many write, but two loads at once would only do the same work twice.
-    max_active_runs=1,
-    params={
-        "from": optional_day("From", "Only said in the log: every message not loaded yet is loaded"),
-        "to": optional_day("To", "Only said in the log"),
-    },
-):
-    score = SparkJobOperator(task_id="score_predictions", job="score_predictions", pool="write_predictions", **COSTLY)
-    # With nothing to score the job is skipped, and the metrics are loaded all the same.
-    loaded = load_metrics.override(trigger_rule=TriggerRule.NONE_FAILED)()
-    anything_ingested() >> anything_to_score() >> score >> loaded
-    read_back_metrics(loaded)
+for case in CASES:
+    with DAG(
+        **common("load_metrics", case, "serving"),
+        schedule=DEPLOYMENT.metrics_cron,
+        # delta-rs lets many write, but two loads at once would only do the same work twice.
+        max_active_runs=1,
+        params={
+            "from": optional_day("From", "Only said in the log: every message not loaded yet is loaded"),
+            "to": optional_day("To", "Only said in the log"),
+        },
+    ):
+        score = SparkJobOperator(
+            task_id="score_predictions", job="score_predictions", use_case=case.name, pool="write_predictions", **COSTLY
+        )
+        # With nothing to score the job is skipped, and the metrics are loaded all the same.
+        loaded = load_metrics.override(trigger_rule=TriggerRule.NONE_FAILED)()
+        anything_ingested() >> anything_to_score() >> score >> loaded
+        read_back_metrics.override(outlets=[case.warehouse])(loaded)

@@ -2,6 +2,7 @@
 
 from airflow.sdk import DAG
 
+from lambda_dl.cases import CASES
 from lambda_dl.conventions import common
 from lambda_dl.deployment import DEPLOYMENT
 from lambda_dl.tasks import maintain
@@ -15,6 +16,9 @@ POOLS = {
     "small": "default_pool",
 }
 
-with DAG(**common("maintain_tables", "batch", "life-cycle"), schedule=DEPLOYMENT.maintain_cron, max_active_runs=1):
-    for writer, pool in POOLS.items():
-        maintain.override(task_id=f"maintain_{writer}", pool=pool)(writer)
+for case in CASES:
+    with DAG(
+        **common("maintain_tables", case, "batch", "life-cycle"), schedule=DEPLOYMENT.maintain_cron, max_active_runs=1
+    ):
+        for writer, pool in POOLS.items():
+            maintain.override(task_id=f"maintain_{writer}", pool=pool)(writer)

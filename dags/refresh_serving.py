@@ -2,7 +2,7 @@
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable
 
-from lambda_dl.assets import SERVING, WAREHOUSE
+from lambda_dl.cases import CASES
 from lambda_dl.conventions import COSTLY, common
 from lambda_dl.deployment import DEPLOYMENT
 from lambda_dl.operators.spark_job import SparkJobOperator
@@ -10,14 +10,20 @@ from lambda_dl.tasks import anything_ingested
 
 CRON = DEPLOYMENT.refresh_cron
 
-with DAG(
-    **common("refresh_serving", "serving"),
-    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(CRON, timezone="UTC"), assets=[WAREHOUSE])
-    if CRON
-    else [WAREHOUSE],
-    max_active_runs=1,
-):
-    refresh = SparkJobOperator(
-        task_id="refresh", job="refresh_serving", pool="write_serving", outlets=[SERVING], **COSTLY
-    )
-    anything_ingested() >> refresh
+for case in CASES:
+    with DAG(
+        **common("refresh_serving", case, "serving"),
+        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(CRON, timezone="UTC"), assets=[case.warehouse])
+        if CRON
+        else [case.warehouse],
+        max_active_runs=1,
+    ):
+        refresh = SparkJobOperator(
+            task_id="refresh",
+            job="refresh_serving",
+            use_case=case.name,
+            pool="write_serving",
+            outlets=[case.serving],
+            **COSTLY,
+        )
+        anything_ingested() >> refresh

@@ -1,4 +1,6 @@
-"""What a domain supplies: contracts, tiles, features, labels and thresholds. The only door to ``include/use_cases``.
+"""What a domain supplies: contracts, tiles, features, labels, a search space and thresholds.
+
+The only door to ``include/use_cases``.
 
 Everything else in the project works on a ``UseCase`` and knows no domain. A use case is a package
 ``include.use_cases.<name>`` with a module-level ``USE_CASE``.
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 from include.contracts.contract import Contract
 from include.features.spec import FeatureSet
 from include.quality import DIMENSIONS
+from include.search import SearchSpace
 from include.tiles.spec import Tile, days_of_history
 
 if TYPE_CHECKING:
@@ -120,6 +123,7 @@ class UseCase:
     gate: Gate = field(default_factory=Gate)
     serving: Serving = field(default_factory=Serving)
     quality: Quality = field(default_factory=Quality)
+    search: SearchSpace = field(default_factory=SearchSpace)
     #: Features whose values cut the test days into slices that the model card tells apart.
     slices: tuple[str, ...] = ()
 

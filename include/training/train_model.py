@@ -29,6 +29,7 @@ from include.bundle.store import ObjectMissing, ObjectStore, S3Store
 from include.champion import load_champion, overlap
 from include.ledger import champion
 from include.locations import LANDING_BUCKET, MODELS_BUCKET, Models, Topics, reference_key
+from include.search import SearchSpace
 from include.settings import KafkaSettings, S3Settings, SettingError
 from include.training import messages
 from include.training.dataset import (
@@ -185,7 +186,7 @@ def _train(request: Request, systems: Systems, use_case: UseCase, scratch: Scrat
     material = Material.following(predecessor, use_case.features, dataset.train, dataset.validation, scratch)
     encoders = material.encoders
     stages.done("encoding", f"{len(encoders.numeric)} numeric and {len(encoders.category)} categorical encoders")
-    found = _search(request, systems, material)
+    found = _search(request, systems, use_case.search, material)
     stages.done("search", f"{len(found.trials)} trials, best validation AUC {found.best.validation_auc:.4f}")
     team = _team(request, systems)
     finished = finish(found.loop, material, dataset.validation.days, best_device(), team)
@@ -240,8 +241,8 @@ def _champion(models: ObjectStore, use_case: UseCase, pins: Pins) -> tuple[Bundl
         return None, f"the champion cannot be loaded: {error}"
 
 
-def _search(request: Request, systems: Systems, material: Material) -> SearchResult:
-    plan = SearchPlan(request.trials, request.epochs, request.seed, request.time_budget_s)
+def _search(request: Request, systems: Systems, space: SearchSpace, material: Material) -> SearchResult:
+    plan = SearchPlan(request.trials, request.epochs, request.seed, request.time_budget_s, space=space)
     connect_ray()
     return search(material, plan, _storage(request, systems), systems.filesystem)
 

@@ -10,7 +10,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ import torch
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
+from include.search import Choice, SearchSpace, Space, Uniform
 from include.settings import S3Settings
 from include.training.halving import Halving
 from include.training.loop import EIGHTHS, FIRST_EIGHTHS, Loop, best_device, eighths_of
-from include.training.material import Material, Start
+from include.training.material import Material
 from include.training.progress import ProgressPrinter
 from include.training.trial import TrialSummary
 
@@ -37,30 +38,18 @@ CHECKPOINTS_KEPT = 2
 #: Trials that share one GPU: small networks leave most of it idle.
 TRIALS_PER_GPU = 4
 EXPERIMENT = "tune"
-#: The first trial, so that no search ends below it.
-DEFAULT = {
-    "width": 128,
-    "layers": 2,
-    "dropout": 0.3,
-    "embedding_width": 4,
-    "learning_rate": 6e-3,
-    "weight_decay": 1.0,
-    "numeric_dropout": 0.1,
-    "batch_size": 512,
-}
-#: The first trial when a run goes on from a champion's weights: small steps, since what is known is to be kept.
-CONTINUED = {"dropout": 0.3, "learning_rate": 1e-3, "weight_decay": 1.0, "numeric_dropout": 0.1, "batch_size": 512}
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """How much to search. ``max_concurrent`` 0 means one trial per CPU of the cluster."""
+    """How much to search, and where. ``max_concurrent`` 0 means one trial per CPU of the cluster."""
 
     trials: int
     epochs: int
     seed: int
     time_budget_s: float | None = None
     max_concurrent: int = 0
+    space: SearchSpace = field(default_factory=SearchSpace)
 
 
 @dataclass(frozen=True)
@@ -116,23 +105,15 @@ class TuneTrial(tune.Trainable):
         self.loop.restore(Path(checkpoint))
 
 
-def search_space(start: Start | None = None) -> dict[str, Any]:
-    """What the search varies; the architecture is given when there is a network to go on from."""
-    training = {
-        "dropout": tune.uniform(0.2, 0.4),
-        "learning_rate": tune.loguniform(3e-4, 3e-3) if start else tune.loguniform(4e-3, 8e-3),
-        "weight_decay": tune.loguniform(0.6, 1.6),
-        "numeric_dropout": tune.uniform(0.05, 0.15),
-        "batch_size": tune.choice([512]),
-    }
-    if start:
-        return training
-    return {
-        "width": tune.choice([96, 128, 192]),
-        "layers": tune.choice([1, 2, 3]),
-        "embedding_width": tune.choice([4, 6]),
-        **training,
-    }
+def param_space(space: Space) -> dict[str, Any]:
+    """A declared space as Ray Tune takes it."""
+    return {name: _domain(values) for name, values in space.items()}
+
+
+def _domain(values: Uniform | Choice) -> Any:
+    if isinstance(values, Choice):
+        return tune.choice(list(values.values))
+    return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
 
 
 def quiet() -> None:
@@ -191,6 +172,9 @@ def search(
 ) -> SearchResult:
     """Search, or go on with the search that lies under ``storage``; raises ``SearchFailed`` if every trial failed."""
     trainable = _trainable(material, plan)
+    # The architecture is given when there is a network to go on from.
+    space = plan.space.continued if material.start else plan.space.fresh
+    first = plan.space.continued_first if material.start else plan.space.first
     path = f"{storage.rstrip('/')}/{EXPERIMENT}"
     if tune.Tuner.can_restore(path, storage_filesystem=filesystem):
         print(f"the search under {path} exists: going on with it", flush=True)
@@ -198,14 +182,14 @@ def search(
             path,
             trainable,
             resume_errored=True,
-            param_space=search_space(material.start),
+            param_space=param_space(space),
             storage_filesystem=filesystem,
         )
     else:
         tuner = tune.Tuner(
             trainable,
-            param_space=search_space(material.start),
-            tune_config=_tune_config(plan, CONTINUED if material.start else DEFAULT),
+            param_space=param_space(space),
+            tune_config=_tune_config(plan, first),
             run_config=_run_config(plan, storage, filesystem),
         )
     return _collect(tuner.fit(), material, plan)

@@ -1,4 +1,17 @@
 """The domains. Each package here supplies one ``UseCase``; nothing outside names what is in them."""
 
+from collections.abc import Mapping
+
 #: The one that is meant where ``LAMBDA_DL_USE_CASE`` names none.
 DEFAULT_USE_CASE = "flight_delay"
+#: The variable with all use cases of a deployment, separated by commas; the first has the plain names.
+USE_CASES = "LAMBDA_DL_USE_CASES"
+
+
+def read_use_cases(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of a deployment's use cases, the first one first: of ``LAMBDA_DL_USE_CASES``, or the one of
+    ``LAMBDA_DL_USE_CASE``, or the one that is shipped. Raises ``ValueError`` if one is named twice."""
+    names = tuple(filter(None, (word.strip() for word in environment.get(USE_CASES, "").split(","))))
+    if len(set(names)) < len(names):
+        raise ValueError(f"setting {USE_CASES} names a use case twice: {', '.join(names)}")
+    return names or (environment.get("LAMBDA_DL_USE_CASE") or DEFAULT_USE_CASE,)

@@ -13,8 +13,9 @@ from typing import Any
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
+from lambda_dl.cases import case_of
 from lambda_dl.connections import S3, connected
-from lambda_dl.deployment import DEPLOYMENT, USE_CASE
+from lambda_dl.deployment import DEPLOYMENT
 
 log = logging.getLogger(__name__)
 
@@ -25,23 +26,23 @@ def task_failed(context: Mapping[str, Any]) -> None:
     # A landing that never came is a late day, not a fault of the task.
     kind = "day_late" if ti.task_id == "wait_for_landing" else "task_failed"
     words = f"{ti.dag_id}.{ti.task_id} failed in run {run.run_id}: {str(context.get('exception'))[:1000]}"
-    _tell(kind, f"{ti.dag_id}.{ti.task_id}", words, run.partition_key or run.run_id, run.run_id)
+    _tell(ti.dag_id, kind, f"{ti.dag_id}.{ti.task_id}", words, run.partition_key or run.run_id, run.run_id)
 
 
 def deadline_missed(context: Mapping[str, Any], dag_id: str, limit: float) -> None:
     """Call-back of a run that has not ended within its deadline; ``limit`` in seconds."""
     run_id = str(context["dag_run"]["dag_run_id"])
     words = f"run {run_id} of {dag_id} has not ended {timedelta(seconds=limit)} after it was queued"
-    _tell("deadline_missed", dag_id, words, run_id, run_id)
+    _tell(dag_id, "deadline_missed", dag_id, words, run_id, run_id)
 
 
-def _tell(kind: Any, subject: str, words: str, day: str, run_id: str) -> None:
+def _tell(dag_id: str, kind: Any, subject: str, words: str, day: str, run_id: str) -> None:
     from include.alerts import Alert, tell
 
     alert = Alert(kind, subject, words, day, run_id)
     try:
         with connected(S3):
-            tell(USE_CASE, alert, os.environ)
+            tell(case_of(dag_id).name, alert, os.environ)
     except Exception:
         log.exception("nobody could be told: %s", words)
 

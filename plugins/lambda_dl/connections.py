@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from lambda_dl.deployment import USE_CASE
+from lambda_dl.deployment import DEPLOYMENT
 
 S3 = "lambda_dl_s3"
 KAFKA = "lambda_dl_kafka"
@@ -82,8 +82,6 @@ def _hive(connection: ConnectionFields) -> dict[str, Any]:
         "HIVE_HOST": connection.host,
         "HIVE_PORT": connection.port,
         "HIVE_USER": connection.login,
-        # The database is the use case's; the connection's schema is only where a session begins.
-        "HIVE_DATABASE": USE_CASE,
     }
 
 
@@ -102,22 +100,36 @@ def _predictor(connection: ConnectionFields) -> dict[str, Any]:
 _READERS = {S3: _s3, KAFKA: _kafka, MYSQL: _mysql, HIVE: _hive, METASTORE: _metastore, RAY: _ray, PREDICTOR: _predictor}
 
 
-def environment_from(connections: Mapping[str, ConnectionFields]) -> dict[str, str]:
+def _databases(connection_id: str, use_case: str) -> dict[str, str]:
+    """The variables that follow from the use case, where a connection's own would be another one's.
+
+    In Hive the database is the use case's, and the connection's schema only where a session begins. In MySQL the
+    schema is the first use case's database, and every other one has its own.
+    """
+    if connection_id == HIVE:
+        return {"HIVE_DATABASE": use_case}
+    return {"MYSQL_DATABASE": use_case} if connection_id == MYSQL and use_case != DEPLOYMENT.use_case else {}
+
+
+def environment_from(
+    connections: Mapping[str, ConnectionFields], use_case: str = DEPLOYMENT.use_case
+) -> dict[str, str]:
     """Translate connections (by id) to variables; raises ``ConnectionIncomplete`` naming what is missing."""
     environment: dict[str, str] = {}
     for connection_id, connection in connections.items():
-        for name, value in _READERS[connection_id](connection).items():
+        found = {**_READERS[connection_id](connection), **_databases(connection_id, use_case)}
+        for name, value in found.items():
             if value in (None, ""):
                 raise ConnectionIncomplete(f"Airflow connection {connection_id!r} gives no {name}: complete it")
             environment[name] = str(value)
     return environment
 
 
-def read_environment(*connection_ids: str) -> dict[str, str]:
-    """Read the named connections (all by default) from Airflow and translate them."""
+def read_environment(*connection_ids: str, use_case: str = DEPLOYMENT.use_case) -> dict[str, str]:
+    """Read the named connections (all by default) from Airflow and translate them for a use case."""
     from airflow.sdk import BaseHook
 
-    return environment_from({name: BaseHook.get_connection(name) for name in connection_ids or ALL})
+    return environment_from({name: BaseHook.get_connection(name) for name in connection_ids or ALL}, use_case)
 
 
 def extra_of(connection_id: str) -> dict[str, Any]:
@@ -128,9 +140,9 @@ def extra_of(connection_id: str) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(*connection_ids: str) -> Iterator[dict[str, str]]:
+def connected(*connection_ids: str, use_case: str = DEPLOYMENT.use_case) -> Iterator[dict[str, str]]:
     """Set the variables in this task's own process while the block runs, for ``include`` functions called in it."""
-    environment = read_environment(*connection_ids)
+    environment = read_environment(*connection_ids, use_case=use_case)
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:

@@ -10,7 +10,8 @@ from typing import Any
 from airflow.sdk import Param
 
 from lambda_dl.alerts import deadline, task_failed
-from lambda_dl.deployment import REPOSITORY, USE_CASE
+from lambda_dl.cases import Case
+from lambda_dl.deployment import REPOSITORY
 from lambda_dl.span import MACROS
 
 #: Another system did not answer: a few tries over some minutes.
@@ -33,14 +34,14 @@ PATIENT: dict[str, Any] = {
 NEVER: dict[str, Any] = {"retries": 0}
 
 
-def common(dag_id: str, *tags: str) -> dict[str, Any]:
-    """The arguments that every DAG gives to ``DAG``."""
+def common(stem: str, case: Case, *tags: str) -> dict[str, Any]:
+    """The arguments that every DAG gives to ``DAG``; ``stem`` is the name of its file."""
     return {
-        "dag_id": dag_id,
-        "doc_md": (REPOSITORY / "docs" / "dags" / f"{dag_id}.md").read_text(),
+        "dag_id": case.dag_id(stem),
+        "doc_md": (REPOSITORY / "docs" / "dags" / f"{stem}.md").read_text(),
         "default_args": {"owner": "lambda-dl", "on_failure_callback": task_failed, **TRANSIENT},
-        "deadline": deadline(dag_id),
-        "tags": ["lambda-dl", USE_CASE, *tags],
+        "deadline": deadline(case.dag_id(stem)),
+        "tags": ["lambda-dl", case.name, *tags],
         "user_defined_macros": MACROS,
         "catchup": False,
         # A run of a paused DAG, a backfill's too, never starts: nothing here is paused at creation.

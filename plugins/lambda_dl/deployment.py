@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
-from include.use_cases import DEFAULT_USE_CASE
+from include.use_cases import read_use_cases
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
+#: Between a DAG file's name and a use case's in the ids of that use case's DAGs.
+SEPARATOR = "__"
 
 #: Seconds from being queued to the end that a run may take before somebody is told.
 DEADLINES: Mapping[str, float] = {
@@ -28,7 +29,7 @@ DEADLINES: Mapping[str, float] = {
 class Deployment:
     """Schedules are cron expressions in UTC; ``None`` switches one off. Spans of time are in seconds."""
 
-    use_case: str
+    use_cases: tuple[str, ...]
     ingest_cron: str
     last_day: date | None
     train_cron: str | None
@@ -46,9 +47,17 @@ class Deployment:
     late_limit: float
     deadlines: Mapping[str, float]
 
+    @property
+    def use_case(self) -> str:
+        """The first of the use cases, whose DAGs are called as their files are."""
+        return self.use_cases[0]
+
     def deadline(self, dag_id: str) -> float:
-        """Seconds after which a run of the DAG should have ended; 0: no deadline."""
-        return self.deadlines.get(dag_id, DEADLINES.get(dag_id, DEADLINES["others"]))
+        """Seconds after which a run of the DAG should have ended; 0: no deadline. What is said of a file holds for
+        the DAGs of every use case that it makes."""
+        stem = dag_id.partition(SEPARATOR)[0]
+        own = self.deadlines.get(dag_id, self.deadlines.get(stem))
+        return DEADLINES.get(stem, DEADLINES["others"]) if own is None else own
 
     @property
     def end_of_archive(self) -> datetime | None:
@@ -75,7 +84,7 @@ def read_deployment(environment: Mapping[str, str] = os.environ) -> Deployment:
 
     last_day = environment.get("LAMBDA_DL_LAST_DAY")
     return Deployment(
-        use_case=environment.get("LAMBDA_DL_USE_CASE") or DEFAULT_USE_CASE,
+        use_cases=read_use_cases(environment),
         # The minute may change, the hour may not: a cron with an hour drops a backfill's last day.
         ingest_cron=cron("INGEST_CRON", "0 0 * * *") or "0 0 * * *",
         last_day=date.fromisoformat(last_day) if last_day else None,
@@ -108,4 +117,3 @@ def read_deadlines(text: str) -> dict[str, float]:
 
 
 DEPLOYMENT = read_deployment()
-USE_CASE = DEPLOYMENT.use_case

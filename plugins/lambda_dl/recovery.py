@@ -15,8 +15,8 @@ from airflow.sdk import Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from lambda_dl.actor import actor_of
+from lambda_dl.cases import Case, case_now
 from lambda_dl.connections import KAFKA, MYSQL, S3, connected
-from lambda_dl.deployment import USE_CASE
 from lambda_dl.operators.derive_days import runs_for
 from lambda_dl.span import span_of_run
 
@@ -44,11 +44,11 @@ def reason_field(description: str) -> Param:
     return Param(type="string", minLength=1, maxLength=500, title="Reason", description=description)
 
 
-def source_field(description: str) -> Param:
+def source_field(case: Case, description: str) -> Param:
     """The form field for a source of the use case, as a list to choose from."""
     from include.use_case import load_use_case
 
-    names = [contract.name for contract in load_use_case(USE_CASE).sources]
+    names = [contract.name for contract in load_use_case(case.name).sources]
     return Param(type="string", enum=names, title="Source", description=description)
 
 
@@ -76,10 +76,10 @@ def _to_earlier(decide: Any, request: Any) -> dict[str, Any]:
     from include.training.dataset import Tables
     from include.use_case import load_use_case
 
-    use_case = load_use_case(USE_CASE)
+    use_case = load_use_case(case_now().name)
     with connected(S3, KAFKA), refusals_fail():
         s3 = S3Settings.from_environment()
-        touched = touched_by_now(Tables.on_s3(USE_CASE, s3), use_case)
+        touched = touched_by_now(Tables.on_s3(use_case.name, s3), use_case)
         announce = announcer(KafkaSettings.from_environment())
         outcome = decide(S3Store(s3, MODELS_BUCKET), announce, use_case, touched, request)
     log.info("%s: %s; asked for by %s", outcome.model_id, "; ".join(outcome.reasons), request.actor)
@@ -102,9 +102,9 @@ def days_released(*, params: dict[str, Any], run_id: str, dag_run: Any) -> list[
     source = params["source"]
     days = span_of_run({"dag_run": dag_run, "params": params}).partition_keys()
     with connected(S3):
-        released = lake.count_by(USE_CASE, f"raw_{source}", ["ds", "run_id"], days)
+        released = lake.count_by(case_now().name, f"raw_{source}", ["ds", "run_id"], days)
         found = {date.fromisoformat(ds): count for (ds, run), count in released.items() if run == run_id}
-        spans = ranges_to_derive(load_use_case(USE_CASE), source, found)
+        spans = ranges_to_derive(load_use_case(case_now().name), source, found)
     log.info("released: %s", {day.isoformat(): count for day, count in sorted(found.items())} or "nothing")
     for first, last in spans:
         log.info("to be derived again: %s to %s", first, last)
@@ -123,10 +123,10 @@ def list_blast_radius(*, params: dict[str, Any], run_id: str) -> dict[str, Any]:
     from include.training.dataset import Tables
     from include.use_case import load_use_case
 
-    use_case, day = load_use_case(USE_CASE), date.fromisoformat(params["ds"])
-    with connected(S3, MYSQL), refusals_fail():
+    use_case, day = load_use_case(case_now().name), date.fromisoformat(params["ds"])
+    with connected(S3, MYSQL, use_case=use_case.name), refusals_fail():
         s3 = S3Settings.from_environment()
-        tables = Tables.on_s3(USE_CASE, s3)
+        tables = Tables.on_s3(use_case.name, s3)
         found = choose(tables, use_case, EVENTS[params["action"]], params["source"], day, run_id, datetime.now(UTC))
         derived = book.closed_days(use_case, book.PREPROCESS)
         models, mysql = S3Store(s3, MODELS_BUCKET), MysqlSettings.from_environment()
@@ -145,12 +145,14 @@ def record_tombstones(*, params: dict[str, Any], run_id: str, dag_run: Any) -> l
     from include.training.dataset import Tables
     from include.use_case import load_use_case
 
-    use_case, day = load_use_case(USE_CASE), date.fromisoformat(params["ds"])
+    use_case, day = load_use_case(case_now().name), date.fromisoformat(params["ds"])
     event, source, actor = EVENTS[params["action"]], params["source"], actor_of(dag_run)
     now = datetime.now(UTC)
     with connected(S3), refusals_fail():
-        found = choose(Tables.on_s3(USE_CASE, S3Settings.from_environment()), use_case, event, source, day, run_id, now)
-        record(USE_CASE, found, event, params["reason"], actor, run_id, now)
+        found = choose(
+            Tables.on_s3(use_case.name, S3Settings.from_environment()), use_case, event, source, day, run_id, now
+        )
+        record(use_case.name, found, event, params["reason"], actor, run_id, now)
         spans = ranges_to_derive(use_case, source, [day])
     log.info("%s of %s: %d files %s by %s: %s", source, day, len(found), event, actor, params["reason"])
     for first, last in spans:

@@ -16,9 +16,9 @@ from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from lambda_dl.actor import actor_of
-from lambda_dl.assets import CANDIDATE, FEATURES, RAW, WAREHOUSE
+from lambda_dl.cases import case_now
 from lambda_dl.connections import HIVE, KAFKA, MYSQL, S3, connected
-from lambda_dl.deployment import DEPLOYMENT, USE_CASE
+from lambda_dl.deployment import DEPLOYMENT
 from lambda_dl.span import Span, SpanError, span_of, span_of_run
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def _close_ingest(run_id: str) -> Span:
 
     span = span_now()
     with connected(S3), data_errors_fail():
-        for entry in close_ingest_book(load_use_case(USE_CASE), span.days(), run_id):
+        for entry in close_ingest_book(load_use_case(case_now().name), span.days(), run_id):
             log.info("%s", entry.numbers())
     return span
 
@@ -73,16 +73,16 @@ def _close_preprocess(run_id: str) -> Span:
 
     span = span_now()
     with connected(S3), data_errors_fail():
-        for entry in close_preprocess_book(load_use_case(USE_CASE), span.days(), run_id):
+        for entry in close_preprocess_book(load_use_case(case_now().name), span.days(), run_id):
             log.info("%s", entry.numbers())
     return span
 
 
-@task(outlets=[RAW])
+@task
 def close_ingest_book(*, run_id: str, outlet_events: Any) -> list[str]:
     """Balance landed = ingested + quarantined + duplicate for every source, and announce the day to the next DAG."""
     span = _close_ingest(run_id)
-    mark_partitions(outlet_events, RAW, span)
+    mark_partitions(outlet_events, case_now().raw, span)
     return span.partition_keys()
 
 
@@ -92,11 +92,11 @@ def close_ingest_book_of_window(*, run_id: str) -> list[str]:
     return _close_ingest(run_id).partition_keys()
 
 
-@task(outlets=[FEATURES])
+@task
 def close_preprocess_book(*, run_id: str, outlet_events: Any) -> list[str]:
     """Balance subjects against rows of features, and announce the days."""
     span = _close_preprocess(run_id)
-    mark_partitions(outlet_events, FEATURES, span)
+    mark_partitions(outlet_events, case_now().features, span)
     return span.partition_keys()
 
 
@@ -106,7 +106,7 @@ def require_earlier_days() -> None:
     from include.book import earlier_days_open
     from include.use_case import load_use_case
 
-    use_case = load_use_case(USE_CASE)
+    use_case = load_use_case(case_now().name)
     days = span_now().days()
     with connected(S3):
         still = {name for day in days for name in earlier_days_open(use_case, day)}
@@ -129,7 +129,7 @@ def choose_window(*, params: dict[str, Any], run_id: str) -> dict[str, str]:
 
     with connected(S3):
         store = S3Store(S3Settings.from_environment(), MODELS_BUCKET)
-        window = pin_window(store, USE_CASE, run_id, lambda: _window(params))
+        window = pin_window(store, case_now().name, run_id, lambda: _window(params))
     log.info("Training on %s to %s", window["from"], window["to"])
     return window
 
@@ -165,11 +165,11 @@ def require_quality(window: dict[str, str], *, params: dict[str, Any]) -> int:
     days = span_of(None, window).partition_keys()
     with connected(S3):
         columns = ["ds", "source", "dimension", "value", "time"]
-        measured = lake.read_rows(USE_CASE, DATA_QUALITY.name, columns, days)
-        rows = counted(measured, retracted_keys(read_events(USE_CASE)))
+        measured = lake.read_rows(case_now().name, DATA_QUALITY.name, columns, days)
+        rows = counted(measured, retracted_keys(read_events(case_now().name)))
     if missing := sorted(set(days) - {str(row["ds"]) for row in rows}):
         log.warning("no data quality is loaded yet of %d days: %s", len(missing), ", ".join(missing))
-    found = [shortfall.words() for shortfall in shortfalls(rows, load_use_case(USE_CASE).quality.thresholds)]
+    found = [shortfall.words() for shortfall in shortfalls(rows, load_use_case(case_now().name).quality.thresholds)]
     for words in found:
         log.error("%s", words)
     if found and not params.get("accept_quality"):
@@ -183,7 +183,7 @@ def require_quality(window: dict[str, str], *, params: dict[str, Any]) -> int:
 @task
 def choose_candidate(*, params: dict[str, Any], triggering_asset_events: Any) -> str:
     """The model id of the form, else of the newest candidate that started this run."""
-    announced = [event.extra["model_id"] for event in triggering_asset_events[CANDIDATE]]
+    announced = [event.extra["model_id"] for event in triggering_asset_events[case_now().candidate]]
     model_id = params.get("model_id") or (announced[-1] if announced else None)
     if not model_id:
         raise AirflowFailException("no candidate: trigger this DAG with a model id, or train one")
@@ -231,7 +231,7 @@ def _promoting() -> Iterator[tuple[Any, Any]]:
 
     with connected(S3, KAFKA):
         try:
-            yield Systems.from_environment(USE_CASE), load_use_case(USE_CASE)
+            yield Systems.from_environment(case_now().name), load_use_case(case_now().name)
         except ObjectMissing as error:
             raise AirflowFailException(f"there is no such bundle: {error}") from error
 
@@ -259,7 +259,7 @@ def _closed(stage: str) -> set[str]:
     from include.book import closed_so_far
     from include.use_case import load_use_case
 
-    return closed_so_far(load_use_case(USE_CASE), stage)
+    return closed_so_far(load_use_case(case_now().name), stage)
 
 
 # What skips is the job alone: the metrics behind it are loaded in any case.
@@ -271,7 +271,7 @@ def anything_to_score() -> bool:
     from include.use_case import load_use_case
 
     with connected(S3, KAFKA):
-        found = outstanding(load_use_case(USE_CASE), KafkaSettings.from_environment())
+        found = outstanding(load_use_case(case_now().name), KafkaSettings.from_environment())
     log.info("%s", found.words())
     return bool(found)
 
@@ -290,11 +290,12 @@ def anything_to_compute() -> bool:
         closed = _closed(LABELLING)
         if not closed:
             return False
+        name = case_now().name
         try:
-            computed, written = rows_by_day(USE_CASE, STATISTICS.name), last_written(USE_CASE, STATISTICS.name)
+            computed, written = rows_by_day(name, STATISTICS.name), last_written(name, STATISTICS.name)
         except TableNotFoundError:
             return True
-        again = last_closed(load_use_case(USE_CASE), LABELLING)
+        again = last_closed(load_use_case(name), LABELLING)
     return max(closed) not in computed or written is None or (again is not None and again > written)
 
 
@@ -309,7 +310,7 @@ def load_metrics(*, params: dict[str, Any]) -> dict[str, list[str]]:
     if params.get("from"):
         log.info("Started for the days %s to %s", params["from"], params["to"])
     with connected(S3, KAFKA):
-        loaded = load(USE_CASE)
+        loaded = load(case_now().name)
     for table, rows in loaded.inserted.items():
         log.info("%s: %d new rows", table, rows)
     if loaded.rejected:
@@ -317,13 +318,14 @@ def load_metrics(*, params: dict[str, Any]) -> dict[str, list[str]]:
     return loaded.days()
 
 
-@task(outlets=[WAREHOUSE])
+@task
 def read_back_metrics(days: dict[str, list[str]]) -> dict[str, int]:
     """Ask HiveServer2, as an analyst would, for the days that were loaded, and compare with the tables' own rows."""
     from include.metrics import read_back
 
-    with connected(S3, HIVE):
-        seen = read_back(USE_CASE, days)
+    use_case = case_now().name
+    with connected(S3, HIVE, use_case=use_case):
+        seen = read_back(use_case, days)
     for table, rows in seen.items():
         log.info("%s: %d rows through HiveServer2", table, rows)
     return dict(seen)
@@ -341,7 +343,7 @@ def maintain(writer: str) -> list[str]:
     from include.tables import tables_by_writer
     from include.use_case import load_use_case
 
-    tables = tables_by_writer(load_use_case(USE_CASE))[writer]
+    tables = tables_by_writer(load_use_case(case_now().name))[writer]
     try:
         retention = read_retention(os.environ)
     except SettingError as error:
@@ -349,8 +351,8 @@ def maintain(writer: str) -> list[str]:
     with connected(S3):
         closed = _closed(INGEST)
         newest = date.fromisoformat(max(closed)) if closed else datetime.now(UTC).date()
-        pins = pinned_versions(S3Store(S3Settings.from_environment(), MODELS_BUCKET), USE_CASE)
-        done = [found.words() for found in maintain_tables(USE_CASE, tables, pins, retention, newest)]
+        pins = pinned_versions(S3Store(S3Settings.from_environment(), MODELS_BUCKET), case_now().name)
+        done = [found.words() for found in maintain_tables(case_now().name, tables, pins, retention, newest)]
     for words in done:
         log.info("%s", words)
     return done
@@ -365,10 +367,10 @@ def watch_freshness() -> int:
     from include.settings import MysqlSettings
     from include.use_case import load_use_case
 
-    now, use_case = datetime.now(UTC), load_use_case(USE_CASE)
-    with connected(S3, MYSQL):
+    now, use_case = datetime.now(UTC), load_use_case(case_now().name)
+    with connected(S3, MYSQL, use_case=use_case.name):
         closed = sorted(_closed(INGEST))
-        rows = quality_rows(USE_CASE, closed[-use_case.serving.recent_days :]) if closed else []
+        rows = quality_rows(use_case.name, closed[-use_case.serving.recent_days :]) if closed else []
         alerts = [
             *stale_refresh(
                 last_refresh(MysqlSettings.from_environment()), now, timedelta(seconds=DEPLOYMENT.stale_limit)
@@ -376,4 +378,4 @@ def watch_freshness() -> int:
             *late_day(closed, now, timedelta(seconds=DEPLOYMENT.late_limit), DEPLOYMENT.last_day),
             *broken_thresholds(rows, use_case.quality.thresholds),
         ]
-        return sum(tell(USE_CASE, alert, os.environ, now) for alert in alerts)
+        return sum(tell(use_case.name, alert, os.environ, now) for alert in alerts)

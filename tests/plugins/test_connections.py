@@ -33,6 +33,14 @@ def test_every_setting_of_include_is_given() -> None:
     assert environment["PREDICTOR_URL"] == "https://p.example"
 
 
+def test_another_use_case_has_databases_of_its_own() -> None:
+    first, other = environment_from(GIVEN), environment_from(GIVEN, "fraud")
+    assert (first["MYSQL_DATABASE"], other["MYSQL_DATABASE"]) == ("serving", "fraud")
+    assert (first["HIVE_DATABASE"], other["HIVE_DATABASE"]) == ("flight_delay", "fraud")
+    names = {"MYSQL_DATABASE", "HIVE_DATABASE"}
+    assert {name: value for name, value in other.items() if name not in names}.items() <= first.items()
+
+
 def test_an_incomplete_connection_is_named_and_its_secret_is_not_shown() -> None:
     half = Connection(conn_id="s3", conn_type="aws", password="secret", extra='{"endpoint_url": "http://x"}')
     with pytest.raises(ConnectionIncomplete, match="lambda_dl_s3.*S3_ACCESS_KEY") as caught:

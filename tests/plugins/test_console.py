@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from include.ledger import append
 from include.refusals import keep
+from lambda_dl.cases import Case
 from lambda_dl.console import PREFIX
 from lambda_dl.console import application as console
 from tests.test_overview import LINE, REFUSAL, SHOPS, World, line
@@ -80,3 +81,14 @@ def test_a_store_that_is_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> 
     answer = client(signed_in=True).get("")
     assert answer.status_code == 503
     assert "http://127.0.0.1:9 does not answer" in answer.text
+
+
+def test_each_use_case_has_pages_of_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "CASES", (console.FIRST, Case("fraud", "__fraud")))
+    page = client(signed_in=True).get("", params={"use_case": "fraud"}).text
+    assert "<h1>fraud</h1>" in page and 'data-form="train_model__fraud" href="/dags/train_model__fraud"' in page
+    assert f'href="./?use_case={console.FIRST.name}"' in page and 'href="lineage?use_case=fraud"' in page
+    assert 'href="./?use_case=fraud"' in client(signed_in=True).get("").text, "the first page leads there"
+    traced = client(signed_in=True).get("lineage", params={"use_case": "fraud"}).text
+    assert '<input type="hidden" name="use_case" value="fraud">' in traced
+    assert client(signed_in=True).get("", params={"use_case": "nobody"}).status_code == 404

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lambda_dl.cases import FIRST, Case, case_of
 from lambda_dl.deployment import read_deployment
 
 
@@ -11,3 +12,35 @@ def test_a_person_is_asked_only_where_a_deployment_says_so() -> None:
     assert (found.approval, found.approval_limit) == (True, 60.0)
     with pytest.raises(ValueError, match="LAMBDA_DL_APPROVAL has 'yes': write 0 or 1"):
         read_deployment({"LAMBDA_DL_APPROVAL": "yes"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "names"),
+    [
+        ({}, ("flight_delay",)),
+        ({"LAMBDA_DL_USE_CASE": "fraud"}, ("fraud",)),
+        ({"LAMBDA_DL_USE_CASES": "flight_delay, fraud"}, ("flight_delay", "fraud")),
+        ({"LAMBDA_DL_USE_CASES": "fraud", "LAMBDA_DL_USE_CASE": "other"}, ("fraud",)),
+    ],
+)
+def test_a_deployment_names_its_use_cases(environment: dict[str, str], names: tuple[str, ...]) -> None:
+    found = read_deployment(environment)
+    assert (found.use_cases, found.use_case) == (names, names[0])
+
+
+def test_a_use_case_that_is_named_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="LAMBDA_DL_USE_CASES names a use case twice: a, b, a"):
+        read_deployment({"LAMBDA_DL_USE_CASES": "a,b,a"})
+
+
+def test_a_deadline_of_a_file_holds_for_every_use_case_unless_one_has_its_own() -> None:
+    found = read_deployment({"LAMBDA_DL_DEADLINES": "refresh_serving=60,refresh_serving__fraud=90"})
+    assert [found.deadline(f"refresh_serving{suffix}") for suffix in ("", "__fraud", "__other")] == [60, 90, 60]
+    assert found.deadline("train_model__other") == found.deadline("train_model")
+
+
+def test_whose_a_dag_is_follows_from_its_id() -> None:
+    assert case_of("train_model") is FIRST
+    assert Case("fraud", "__fraud").dag_id("train_model") == "train_model__fraud"
+    with pytest.raises(ValueError, match="'train_model__nobody' is of no use case of this deployment"):
+        case_of("train_model__nobody")

@@ -34,7 +34,9 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def operator() -> SparkJobOperator:
-    return SparkJobOperator(task_id="t", job="ingest_raw", first="2013-01-01", last="2013-01-02")
+    return SparkJobOperator(
+        task_id="t", job="ingest_raw", use_case="flight_delay", first="2013-01-01", last="2013-01-02"
+    )
 
 
 def test_secrets_are_in_the_environment_alone(connected: None) -> None:

@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from include.landing import object_sizes, s3_client
+from include.landing_writer import put_once
 from include.locations import LANDING_BUCKET, Topics
 from include.metrics import consume
 from include.settings import KafkaSettings
@@ -109,7 +110,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feeder, "USE_CASE", name)
         for key, content in feeder.reference_files(feeder.upstream.data_folder()).items():
-            feeder.put_once(client, key, content)
+            put_once(client, key, content)
     running = Job(name, tmp_path_factory.mktemp("stream"))
     running.start()
     yield running

@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka.cimpl import NewTopic
 
 from include.landing import object_sizes, s3_client
+from include.landing_writer import put_once
 from include.locations import LAKE_BUCKET, LANDING_BUCKET, Topics
 from include.settings import KafkaSettings
 from include.use_cases.flight_delay import feeder, upstream
@@ -80,5 +81,5 @@ def feed(name: str, last: date = LAST) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feeder, "USE_CASE", name)
         for key, content in feeder.reference_files(upstream.data_folder()).items():
-            feeder.put_once(client, key, content)
+            put_once(client, key, content)
         feeder.feed(client, FIRST, last)

@@ -23,19 +23,19 @@ from deltalake import write_deltalake
 
 from include.bundle.store import S3Store
 from include.ledger import Entry, append
-from include.locations import MODELS_BUCKET, Lake, Topics
+from include.locations import LAKE_BUCKET, LANDING_BUCKET, MODELS_BUCKET, Lake, Topics
 from include.settings import S3Settings
 from include.use_case import UseCase, load_use_case
 from tests.kafka_topics import make_topics
 from tests.speed_service.conftest import FIRST_DAY, LAST_DAY, days_between, some_tiles, subject
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Gives the shipped use case another name, so that the test has topics, tables and a ledger of its own.
+#: Gives a use case another name, so that the test has topics, tables and a ledger of its own.
 RENAMED = """
 from dataclasses import replace
 import include.use_case
 import speed_service.app
-shipped = include.use_case.load_use_case("flight_delay")
+shipped = include.use_case.load_use_case("{base}")
 speed_service.app.load_use_case = lambda name: replace(shipped, name=name)
 from speed_service.asgi import app
 """
@@ -50,6 +50,8 @@ class Stack:
     s3: S3Settings
     store: S3Store
     topics: Topics
+    #: The package whose use case it is, by another name.
+    base: str = "flight_delay"
 
     @property
     def bootstrap(self) -> str:
@@ -96,10 +98,10 @@ class Stack:
 
 
 @contextmanager
-def stack_of(topics: Mapping[str, int]) -> Iterator[Stack]:
+def stack_of(topics: Mapping[str, int], base: str = "flight_delay") -> Iterator[Stack]:
     """A use case with these topics (last part of the name -> partitions); removed again with all that it left."""
     environment = dict(os.environ)
-    use_case = replace(load_use_case("flight_delay"), name=f"test_speed_{uuid.uuid4().hex[:8]}")
+    use_case = replace(load_use_case(base), name=f"test_speed_{uuid.uuid4().hex[:8]}")
     s3 = S3Settings.from_environment(environment)
     names = {f"{use_case.name}.{name}": partitions for name, partitions in topics.items()}
     created = [
@@ -108,10 +110,10 @@ def stack_of(topics: Mapping[str, int]) -> Iterator[Stack]:
     ]
     admin = make_topics(environment["KAFKA_BOOTSTRAP"], created)
     try:
-        yield Stack(environment, use_case, s3, S3Store(s3, MODELS_BUCKET), Topics(use_case.name))
+        yield Stack(environment, use_case, s3, S3Store(s3, MODELS_BUCKET), Topics(use_case.name), base)
     finally:
         admin.delete_topics(list(names))
-        for bucket in (MODELS_BUCKET, "lake"):
+        for bucket in (MODELS_BUCKET, LAKE_BUCKET, LANDING_BUCKET):
             store = S3Store(s3, bucket)
             for key in store.keys(f"{use_case.name}/"):
                 store.client.delete_object(Bucket=bucket, Key=key)
@@ -167,7 +169,7 @@ def free_port() -> int:
 def start_service(stack: Stack, folder: Path, **settings: str) -> Running:
     """The service, as ``local_stack`` starts it; its log is in ``folder``, which is made."""
     folder.mkdir()
-    (folder / "renamed.py").write_text(RENAMED)
+    (folder / "renamed.py").write_text(RENAMED.format(base=stack.base))
     port, log = free_port(), folder / "log"
     environment = {
         **os.environ,

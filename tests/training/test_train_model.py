@@ -15,13 +15,19 @@ from include.bundle.bundle import load_bundle, read_files
 from include.bundle.store import DirectoryStore
 from include.ledger import Entry, append
 from include.locations import reference_key
+from include.search import SearchSpace
 from include.training.again import train_again
 from include.training.dataset import DatasetError
 from include.training.train_model import Systems, parse, train
 from include.use_case import UseCase
 from tests.training.synthetic import FEATURES, IN_MEMORY, days, rows, write_tables
 
-SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, comment="Will a shop sell?", slices=("colour",)))
+SHOPS = cast(
+    UseCase,
+    SimpleNamespace(
+        name="shops", features=FEATURES, comment="Will a shop sell?", slices=("colour",), search=SearchSpace()
+    ),
+)
 #: A run id as Airflow makes them: with characters that paths and addresses do not like.
 RUN_ID = "manual__2026-01-02T03:04:05.678901+00:00"
 ARGUMENTS = f"--use-case shops --from 2020-01-01 --to 2020-01-08 --run-id {RUN_ID} --trials 2 --epochs 3".split()

@@ -1,6 +1,7 @@
 """The facts of 2013: counts, time zones, clock changes, diverted flights; and the landing files made of them."""
 
 import gzip
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from include.contracts.validator import Valid, validate
+from include.landing_writer import DayFile, LandingConflict, land
 from include.use_case import load_use_case
 from include.use_cases.flight_delay import feeder, upstream
 from include.use_cases.flight_delay.features import new_york_time
@@ -144,11 +146,11 @@ class FakeBucket:
 
 def test_landing_writes_once_and_never_replaces() -> None:
     bucket = FakeBucket()
-    file = feeder.DayFile("weather", date(2013, 1, 1), 1, b"one")
-    assert feeder.land(bucket, file) and not feeder.land(bucket, file)
+    file = DayFile("flight_delay", "weather", date(2013, 1, 1), "part-0.csv.gz", 1, b"one")
+    assert land(bucket, file) and not land(bucket, file)
     assert list(bucket.objects) == [file.key, file.marker]
-    with pytest.raises(feeder.LandingConflict, match=r"part-0\.csv\.gz exists with other content"):
-        feeder.land(bucket, feeder.DayFile("weather", date(2013, 1, 1), 2, b"two"))
+    with pytest.raises(LandingConflict, match=r"part-0\.csv\.gz exists with other content"):
+        land(bucket, replace(file, rows=2, content=b"two"))
 
 
 def test_references_are_landed_with_missing_values_empty() -> None:

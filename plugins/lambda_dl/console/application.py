@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from botocore.exceptions import BotoCoreError, ClientError
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
@@ -22,8 +22,8 @@ from include.overview import gather
 from include.settings import S3Settings
 from include.training.dataset import Tables
 from include.use_case import UseCase, load_use_case
+from lambda_dl.cases import CASES, FIRST, Case
 from lambda_dl.connections import S3, read_environment
-from lambda_dl.deployment import USE_CASE
 
 HERE = Path(__file__).parent
 LONGEST_ID = 200
@@ -48,17 +48,31 @@ def make_application() -> FastAPI:
     allowed = [Depends(requires_access_dag(method="GET"))]
 
     @application.get("/", response_class=HTMLResponse, dependencies=allowed)
-    def overview(request: Request) -> Response:
-        """Champions, refusals, books, quarantine and withdrawn days."""
-        return _shown(pages, request, "overview.html", lambda *systems: {"seen": gather(*systems), "forms": FORMS})
+    def overview(request: Request, use_case: str = FIRST.name) -> Response:
+        """Champions, refusals, books, quarantine and withdrawn days of a use case."""
+        case = chosen(use_case)
+        forms = {case.dag_id(stem): words for stem, words in FORMS.items()}
+
+        def read(*systems: Any) -> dict[str, Any]:
+            return {"seen": gather(*systems), "forms": forms}
+
+        return _shown(pages, request, case, "overview.html", read)
 
     @application.get("/lineage", response_class=HTMLResponse, dependencies=allowed)
-    def lineage(request: Request, prediction: str = "") -> Response:
+    def lineage(request: Request, prediction: str = "", use_case: str = FIRST.name) -> Response:
         """One prediction, back to the landing files of its model."""
         asked = prediction.strip()[:LONGEST_ID]
-        return _shown(pages, request, "lineage.html", lambda *systems: _traced(asked, *systems))
+        return _shown(pages, request, chosen(use_case), "lineage.html", lambda *systems: _traced(asked, *systems))
 
     return application
+
+
+def chosen(use_case: str) -> Case:
+    """The use case that a page is asked for; 404 if the deployment has none of that name."""
+    for case in CASES:
+        if case.name == use_case:
+            return case
+    raise HTTPException(404, "this deployment has no such use case")
 
 
 async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -78,13 +92,16 @@ def _traced(prediction: str, tables: Tables, models: S3Store, use_case: UseCase)
     return {"prediction": prediction, "problem": "", "traces": found}
 
 
-def _shown(pages: Jinja2Templates, request: Request, page: str, read: Callable[..., dict[str, Any]]) -> Response:
+def _shown(
+    pages: Jinja2Templates, request: Request, case: Case, page: str, read: Callable[..., dict[str, Any]]
+) -> Response:
     """A page from what ``read`` finds; if the store does not answer, a page that says so, with status 503."""
     s3 = S3Settings.from_environment(read_environment(S3))
+    common = {"use_case": case.name, "use_cases": [case.name for case in CASES]}
     try:
-        use_case = load_use_case(USE_CASE)
-        found = read(Tables.on_s3(USE_CASE, s3), S3Store(s3, MODELS_BUCKET), use_case)
+        use_case = load_use_case(case.name)
+        found = read(Tables.on_s3(case.name, s3), S3Store(s3, MODELS_BUCKET), use_case)
     except (BotoCoreError, ClientError, OSError) as error:
-        about = {"use_case": USE_CASE, "problem": f"{s3.endpoint} does not answer: {type(error).__name__}"}
+        about = {**common, "problem": f"{s3.endpoint} does not answer: {type(error).__name__}"}
         return pages.TemplateResponse(request, "unavailable.html", about, status_code=503)
-    return pages.TemplateResponse(request, page, {"use_case": USE_CASE, **found})
+    return pages.TemplateResponse(request, page, {**common, **found})

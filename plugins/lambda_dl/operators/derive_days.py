@@ -13,11 +13,11 @@ DERIVING_DAG = "ingest_window"
 
 
 class DeriveDaysOperator(TriggerDagRunOperator):
-    """Trigger ``ingest_window`` for a span of days and wait, deferred, for its end; expanded over ``runs_for``."""
+    """Trigger ``ingest_window`` (the use case's, by ``trigger_dag_id``) for a span of days and wait, deferred, for its
+    end; expanded over ``runs_for``."""
 
     def __init__(self, **kwargs: Any) -> None:
         fixed = {
-            "trigger_dag_id": DERIVING_DAG,
             "logical_date": None,
             # A repeat of the task clears that run instead of adding one.
             "reset_dag_run": True,

@@ -8,14 +8,16 @@ from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
+from lambda_dl.cases import Case
+
 
 class LoadDaysOperator(TriggerDagRunOperator):
     """Trigger ``load_metrics`` with this run's days; a repeat of the task clears that run instead of adding one."""
 
-    def __init__(self, task_id: str = "load_days", **kwargs: Any) -> None:
+    def __init__(self, *, case: Case, task_id: str = "load_days", **kwargs: Any) -> None:
         super().__init__(
             task_id=task_id,
-            trigger_dag_id="load_metrics",
+            trigger_dag_id=case.dag_id("load_metrics"),
             trigger_run_id="{{ dag.dag_id }}__{{ run_id }}",
             conf={"from": "{{ first_day(dag_run, params) }}", "to": "{{ last_day(dag_run, params) }}"},
             logical_date=None,

@@ -20,7 +20,7 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from lambda_dl.connections import KAFKA, METASTORE, MYSQL, S3, SPARK, extra_of, read_environment
-from lambda_dl.deployment import REPOSITORY, USE_CASE
+from lambda_dl.deployment import REPOSITORY
 
 #: Exceptions that end a job because of what it was given: repeating it gives the same answer.
 DATA_ERRORS = ("LandingFileChanged", "LandingHeaderWrong", "BookMismatch", "SettingError", "TopicShorter")
@@ -43,6 +43,7 @@ class SparkJobOperator(SparkSubmitOperator):
         self,
         *,
         job: str,
+        use_case: str,
         first: str | None = None,
         last: str | None = None,
         arguments: Mapping[str, str] | None = None,
@@ -54,12 +55,13 @@ class SparkJobOperator(SparkSubmitOperator):
         own = [f"--{name}={value}" for name, value in (arguments or {}).items()]
         super().__init__(
             application=str(REPOSITORY / "include" / "spark_jobs" / f"{job}.py"),
-            application_args=["--use-case", USE_CASE, *span, *own, "--run-id", "{{ run_id }}"],
+            application_args=["--use-case", use_case, *span, *own, "--run-id", "{{ run_id }}"],
             conn_id=SPARK,
-            name=f"{USE_CASE}_{job}",
+            name=f"{use_case}_{job}",
             **kwargs,
         )
         self.job = job
+        self.use_case = use_case
         self.environment = dict(environment or {})
 
     def _get_hook(self) -> SparkSubmitHook:
@@ -69,7 +71,11 @@ class SparkJobOperator(SparkSubmitOperator):
                 "connection lambda_dl_spark asks for deploy-mode cluster: secrets would become arguments; use client"
             )
         # The hook's own env_vars end up as --conf arguments on YARN and Kubernetes; this is the process environment.
-        hook._env = {**read_environment(*JOB_CONNECTIONS), **self.environment, **driver_environment()}
+        hook._env = {
+            **read_environment(*JOB_CONNECTIONS, use_case=self.use_case),
+            **self.environment,
+            **driver_environment(),
+        }
         # Where a deployment keeps its jars and how much memory it has is the connection's business.
         hook._conf = {**extra_of(SPARK).get("conf", {}), **(self.conf or {})}
         return hook

@@ -21,6 +21,7 @@ from deltalake import write_deltalake
 from include.book import close_ingest_book
 from include.lake import arrow_schema, open_table
 from include.landing import s3_client
+from include.landing_writer import put_once
 from include.locations import Lake, Topics
 from include.settings import S3Settings
 from include.tables import LABELS, Table, predictions_table
@@ -75,7 +76,7 @@ def fill(world: World) -> dict[str, float]:
     """Land, ingest, label, answer, and send the open day; seconds of the ingest job and rows of each kind."""
     client = s3_client()
     for key, content in feeder.reference_files(upstream.data_folder()).items():
-        feeder.put_once(client, key, content)
+        put_once(client, key, content)
     feeder.feed(client, world.first, world.last)
     started = time.monotonic()
     span = ["--from", world.first.isoformat(), "--to", world.last.isoformat(), "--run-id", "bench"]

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from include.bundle.bundle import Predictor
+from include.search import SearchSpace
 from include.training.dataset import Dataset
 from include.training.finish import finish
 from include.training.metrics import Quality, quality
-from include.training.tune import CONTINUED, DEFAULT
 from tests.bench.training.material import Year
 
+SPACE = SearchSpace()
 STRATEGIES = ("continue", "retrain", "never")
 WINDOW_DAYS, VALIDATION_DAYS = 60, 7
 #: From the night until the day that is scored: the labels of the day in between are not closed yet.
@@ -60,11 +61,13 @@ def simulate(year: Year, first: date, nights: int, epochs: int) -> list[Night]:
         dataset = year.window(scored, WINDOW_DAYS + held_back, VALIDATION_DAYS, held_back)
         seconds = dict.fromkeys(STRATEGIES, 0.0)
         if not models:
-            first_model, took = trained(dataset, year, DEFAULT, epochs, None)
+            first_model, took = trained(dataset, year, SPACE.first, epochs, None)
             models, seconds = dict.fromkeys(STRATEGIES, first_model), dict.fromkeys(STRATEGIES, took)
         else:
-            models["retrain"], seconds["retrain"] = trained(dataset, year, DEFAULT, epochs, None)
-            models["continue"], seconds["continue"] = trained(dataset, year, CONTINUED, epochs, models["continue"])
+            models["retrain"], seconds["retrain"] = trained(dataset, year, SPACE.first, epochs, None)
+            models["continue"], seconds["continue"] = trained(
+                dataset, year, SPACE.continued_first, epochs, models["continue"]
+            )
         rows = dataset.test.between(scored.isoformat(), scored.isoformat())
         figures = {name: quality(rows.labels, model.probabilities(rows.columns)) for name, model in models.items()}
         found.append(Night(scored.isoformat(), figures, seconds))

@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
 from include.training.material import Material
-from include.training.tune import DEFAULT, METRIC, SearchPlan, cluster_has, search, search_space
+from include.training.tune import METRIC, SearchPlan, cluster_has, param_space, search
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ def plain(material: Material, plan: SearchPlan, storage: Path) -> Speed:
     trainable = tune.with_resources(tune.with_parameters(train_one, material=material, plan=plan), {"cpu": 1.0})
     tuner = tune.Tuner(
         trainable,
-        param_space=search_space(),
+        param_space=param_space(plan.space.fresh),
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="min",
             num_samples=plan.trials,
-            search_alg=OptunaSearch(seed=plan.seed, points_to_evaluate=[DEFAULT]),
+            search_alg=OptunaSearch(seed=plan.seed, points_to_evaluate=[dict(plan.space.first)]),
             max_concurrent_trials=cluster_has("CPU"),
             reuse_actors=False,
         ),
