@@ -20,6 +20,8 @@ from local_stack.layout import Layout, layout_from
 
 PYTHON_VERSIONS = ((3, 11), (3, 12))  # those that the lock resolves for
 DISK_NEEDED_GB = 16  # packages 7 GB, their cache the same again where links are not possible, jars and data 1
+#: Kafka and MySQL are images of their own.
+IMAGE_SETS = ("metastore", "spark")
 UV_LOCK = Path(__file__).with_name("uv.lock.txt")
 
 JAVA_WRAPPER = """#!/bin/bash
@@ -172,6 +174,13 @@ def bootstrap(layout: Layout, dashboards: bool = False) -> None:
     scala_build.build(layout)
 
 
+def furnish_image(layout: Layout) -> None:
+    """What an image of docker-compose.yml needs beside its Python packages: Java, and the jars that it runs itself."""
+    make_java(layout)
+    jars.fetch(layout, IMAGE_SETS)
+    scala_build.build(layout)
+
+
 def _stamped(stamp: Path, source: Path) -> bool:
     return stamp.is_file() and stamp.read_text() == _sum(source)
 
@@ -187,7 +196,10 @@ def _run(command: list[str], what: str, do: str) -> None:
 
 def main() -> int:
     try:
-        bootstrap(layout_from(), dashboards="--dashboards" in sys.argv[1:])
+        if "--no-packages" in sys.argv[1:]:
+            furnish_image(layout_from())
+        else:
+            bootstrap(layout_from(), dashboards="--dashboards" in sys.argv[1:])
     except StackError as fault:
         print(f"lambda-dl: {fault}", file=sys.stderr)
         return 1

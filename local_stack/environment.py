@@ -53,7 +53,7 @@ def _stores(stack: Stack) -> dict[str, str]:
         "PREDICTOR_S3_ACCESS_KEY": secrets["predictor_s3_access_key"],
         "PREDICTOR_S3_SECRET_KEY": secrets["predictor_s3_secret_key"],
         "KAFKA_BOOTSTRAP": ports.address("kafka"),
-        "MYSQL_HOST": LOOPBACK,
+        "MYSQL_HOST": ports.host("mysql"),
         "MYSQL_PORT": str(ports["mysql"]),
         "MYSQL_DATABASE": names.SERVING_DATABASE,
         "MYSQL_USER": names.BATCH_USER,
@@ -66,7 +66,7 @@ def _stores(stack: Stack) -> dict[str, str]:
 def _compute(stack: Stack) -> dict[str, str]:
     ports = stack.ports
     return {
-        "HIVE_HOST": LOOPBACK,
+        "HIVE_HOST": ports.host("hiveserver2"),
         "HIVE_PORT": str(ports["hiveserver2"]),
         "HIVE_USER": names.HIVE_USER,
         "HIVE_DATABASE": names.HIVE_DATABASE,
@@ -99,7 +99,7 @@ def process_env(stack: Stack) -> dict[str, str]:
         "PYSPARK_DRIVER_PYTHON": str(layout.python),
         "SPARK_HOME": str(layout.pyspark_jars.parent),
         "SPARK_CONF_DIR": str(layout.conf / "spark"),
-        "SPARK_LOCAL_IP": LOOPBACK,
+        **({"SPARK_LOCAL_IP": LOOPBACK} if stack.ports.bind == LOOPBACK else {}),
         "RAY_AUTH_MODE": "token",
         "AWS_ACCESS_KEY_ID": stack.secrets["s3_access_key"],
         "AWS_SECRET_ACCESS_KEY": stack.secrets["s3_secret_key"],
@@ -108,6 +108,7 @@ def process_env(stack: Stack) -> dict[str, str]:
         "AWS_ENDPOINT_URL_S3": stack.ports.url("s3"),
         "AWS_EC2_METADATA_DISABLED": "true",
         **own_settings(stack.layout),
+        **stack.overrides,
     }
 
 

@@ -89,9 +89,10 @@ def _ivy_dependency(jar: Jar) -> str:
     return f"{head}{artifact}</dependency>"
 
 
-def fetch(layout: Layout) -> bool:
-    """Bring every pinned jar to its place; true when something had to be fetched."""
-    jars = read_lock()
+def fetch(layout: Layout, sets: Iterable[str] | None = None) -> bool:
+    """Bring every pinned jar, or those of some sets, to its place; true when something had to be fetched."""
+    chosen = None if sets is None else set(sets)
+    jars = [jar for jar in read_lock() if chosen is None or jar.jar_set in chosen]
     if _stamp_is_current(layout):
         return False
     missing = wrong_files(jars, layout.jars)

@@ -52,15 +52,24 @@ RAY_WORKERS = (100, 199)  # one port a Ray worker process
 
 @dataclass(frozen=True)
 class Ports:
-    """All ports of one stack."""
+    """All ports of one stack, and where they are: here on loopback alone."""
 
     base: int
+
+    @property
+    def bind(self) -> str:
+        """The address that a server listens at."""
+        return LOOPBACK
 
     def __getitem__(self, name: str) -> int:
         return self.base + OFFSETS[name]
 
+    def host(self, name: str) -> str:
+        """Where others find a server."""
+        return LOOPBACK
+
     def address(self, name: str) -> str:
-        return f"{LOOPBACK}:{self[name]}"
+        return f"{self.host(name)}:{self[name]}"
 
     def url(self, name: str) -> str:
         return f"http://{self.address(name)}"

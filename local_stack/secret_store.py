@@ -31,12 +31,15 @@ NAMES = (
     "mysql_batch_password",
     "mysql_analyst_password",
     "ray_auth_token",
+    "spark_secret",
     "mysql_superset_password",
     "superset_password",
     "superset_analyst_password",
     "superset_secret_key",
     "superset_guest_secret",
 )
+#: With those that need a form of their own.
+ALL_NAMES = (*NAMES, "airflow_fernet_key", "kafka_cluster_id")
 
 
 def generate(name: str) -> str:
@@ -53,8 +56,7 @@ def generate(name: str) -> str:
 def load_or_create(path: Path) -> dict[str, str]:
     """The secrets of this stack; those that are missing are generated and kept."""
     known: dict[str, str] = _read(path)
-    wanted = (*NAMES, "airflow_fernet_key", "kafka_cluster_id")
-    missing = [name for name in wanted if not known.get(name)]
+    missing = [name for name in ALL_NAMES if not known.get(name)]
     if missing:
         known |= {name: generate(name) for name in missing}
         write_private(path, json.dumps(known, indent=1) + "\n")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from local_stack import names
-from local_stack.ports import LOOPBACK
 from local_stack.scala_build import hiveserver2_classes
 from local_stack.secret_store import write_private
 from local_stack.stack import Stack
@@ -65,7 +64,7 @@ def for_hiveserver2(stack: Stack) -> dict[str, str]:
         "spark.hadoop.fs.s3a.access.key": stack.secrets["hive_s3_access_key"],
         "spark.hadoop.fs.s3a.secret.key": stack.secrets["hive_s3_secret_key"],
         "spark.hadoop.hive.server2.thrift.port": str(stack.ports["hiveserver2"]),
-        "spark.hadoop.hive.server2.thrift.bind.host": LOOPBACK,
+        "spark.hadoop.hive.server2.thrift.bind.host": stack.ports.bind,
         "spark.sql.hive.thriftServer.singleSession": "false",
         "spark.sql.thriftServer.incrementalCollect": "true",
     }

@@ -30,6 +30,8 @@ class Stack:
     layout: Layout
     ports: Ports
     secrets: Mapping[str, str] = field(repr=False)
+    overrides: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Environment variables of the deployment, which go before the stack's own."""
 
     def short_state(self) -> Path:
         """The state folder by a path short enough for Unix sockets (a link in a private folder where needed)."""

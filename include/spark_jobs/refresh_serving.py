@@ -362,7 +362,8 @@ def drop_tables(cursor: Any, tables: Sequence[str]) -> None:
 def jdbc_options(settings: MysqlSettings, table: str) -> dict[str, str]:
     """Options for Spark's JDBC writer; ``jdbc:mysql`` picks Spark's MySQL dialect, which MariaDB's driver accepts."""
     return {
-        "url": f"jdbc:mysql://{settings.host}:{settings.port}/{settings.database}?rewriteBatchedStatements=true",
+        "url": f"jdbc:mysql://{settings.host}:{settings.port}/{settings.database}"
+        "?rewriteBatchedStatements=true&allowPublicKeyRetrieval=true",
         "driver": "org.mariadb.jdbc.Driver",
         "dbtable": identifier(table),
         "user": settings.user,

@@ -14,7 +14,7 @@ from typing import Any
 from local_stack import names
 from local_stack.environment import process_env, render_exports
 from local_stack.jars import sha256_of
-from local_stack.ports import LOOPBACK
+from local_stack.ports import Ports
 from local_stack.process import run_step
 from local_stack.secret_store import write_private
 from local_stack.stack import Server, Stack, done_once
@@ -73,7 +73,7 @@ def _airflow(stack: Stack, *args: str) -> tuple[str, ...]:
 
 def airflow_env(stack: Stack) -> dict[str, str]:
     """The environment of every Airflow process."""
-    return {**_settings(stack), **process_env(stack), **connections(stack)}
+    return {**_settings(stack), **process_env(stack), **connections(stack), **stack.overrides}
 
 
 def _settings(stack: Stack) -> dict[str, str]:
@@ -93,7 +93,7 @@ def _settings(stack: Stack) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}?timeout={WAIT_FOR_LOCK_S}",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(layout.airflow_home / "logs"),
-        "AIRFLOW__API__HOST": LOOPBACK,
+        "AIRFLOW__API__HOST": ports.bind,
         "AIRFLOW__API__PORT": str(ports["airflow-api"]),
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__API__SECRET_KEY": secrets["airflow_api_secret"],
@@ -125,7 +125,7 @@ def _connections(stack: Stack) -> dict[str, dict[str, Any]]:
         },
         "lambda_dl_mysql": {
             "conn_type": "mysql",
-            "host": LOOPBACK,
+            "host": ports.host("mysql"),
             "port": ports["mysql"],
             "login": names.BATCH_USER,
             "password": secrets["mysql_batch_password"],
@@ -134,7 +134,7 @@ def _connections(stack: Stack) -> dict[str, dict[str, Any]]:
         },
         "lambda_dl_hive": {
             "conn_type": "hiveserver2",
-            "host": LOOPBACK,
+            "host": ports.host("hiveserver2"),
             "port": ports["hiveserver2"],
             "login": names.HIVE_USER,
             "schema": "default",
@@ -142,7 +142,7 @@ def _connections(stack: Stack) -> dict[str, dict[str, Any]]:
         },
         "lambda_dl_metastore": {
             "conn_type": "hive_metastore",
-            "host": LOOPBACK,
+            "host": ports.host("metastore"),
             "port": ports["metastore"],
             "extra": {"auth_mechanism": "NOSASL"},
         },
@@ -151,13 +151,13 @@ def _connections(stack: Stack) -> dict[str, dict[str, Any]]:
             "host": names.SPARK_MASTER,
             "extra": {"deploy-mode": "client", "spark-binary": "spark-submit"},
         },
-        "lambda_dl_ray": _http(ports["ray-dashboard"], secrets["ray_auth_token"]),
-        "lambda_dl_predictor": _http(ports["predictor"], secrets["predictor_token"]),
+        "lambda_dl_ray": _http(ports, "ray-dashboard", secrets["ray_auth_token"]),
+        "lambda_dl_predictor": _http(ports, "predictor", secrets["predictor_token"]),
     }
 
 
-def _http(port: int, token: str) -> dict[str, Any]:
-    return {"conn_type": "http", "schema": "http", "host": LOOPBACK, "port": port, "password": token}
+def _http(ports: Ports, name: str, token: str) -> dict[str, Any]:
+    return {"conn_type": "http", "schema": "http", "host": ports.host(name), "port": ports[name], "password": token}
 
 
 def pools() -> dict[str, dict[str, Any]]:

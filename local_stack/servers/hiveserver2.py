@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from local_stack import names
 from local_stack.environment import process_env
-from local_stack.ports import LOOPBACK
 from local_stack.stack import Server, Stack
 
 MAIN = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"
@@ -35,7 +34,9 @@ def _env(stack: Stack) -> dict[str, str]:
 def _probe(stack: Stack) -> None:
     from pyhive import hive
 
-    connection = hive.connect(host=LOOPBACK, port=stack.ports["hiveserver2"], username=names.HIVE_USER)
+    connection = hive.connect(
+        host=stack.ports.host("hiveserver2"), port=stack.ports["hiveserver2"], username=names.HIVE_USER
+    )
     try:
         cursor = connection.cursor()
         cursor.execute("select 1")

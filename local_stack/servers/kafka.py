@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from local_stack.names import TOPICS, Topic
-from local_stack.ports import LOOPBACK
 from local_stack.process import run_step
 from local_stack.stack import Server, Stack
 
@@ -102,7 +101,7 @@ def _admin(stack: Stack) -> Any:
 def _probe(stack: Stack) -> None:
     brokers = _admin(stack).list_topics(timeout=3).brokers
     if not brokers:
-        raise ConnectionError(f"no broker at {LOOPBACK}")
+        raise ConnectionError(f"no broker at {stack.ports.address('kafka')}")
 
 
 def _make_topics(stack: Stack) -> None:

@@ -6,14 +6,18 @@ interfaces and has no setting for it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from local_stack import names
-from local_stack.ports import LOOPBACK
 from local_stack.process import run_step
 from local_stack.secret_store import write_private
 from local_stack.servers import mysql
 from local_stack.stack import Server, Stack
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
+    from pymysql.cursors import Cursor
 
 JVM = (
     "-Xms64m",
@@ -31,7 +35,7 @@ def metastore(stack: Stack) -> Server:
         address=f"thrift://{stack.ports.address('metastore')}",
         port_names=("metastore",),
         needs=("mysql",),
-        command=_java(stack, "lambda_dl.LoopbackMetastore", LOOPBACK, str(stack.ports["metastore"])),
+        command=_java(stack, "lambda_dl.LoopbackMetastore", stack.ports.bind, str(stack.ports["metastore"])),
         env=_env(stack),
         prepare=lambda: _prepare(stack),
         probe=lambda: _probe(stack),
@@ -62,7 +66,7 @@ def site(stack: Stack) -> str:
     ports, secrets = stack.ports, stack.secrets
     settings = {
         "javax.jdo.option.ConnectionURL": (
-            f"jdbc:mariadb://{ports.address('mysql')}/{names.METASTORE_DATABASE}?useMysqlMetadata=true"
+            f"jdbc:mariadb://{ports.address('mysql')}/{names.METASTORE_DATABASE}?useMysqlMetadata=true&allowPublicKeyRetrieval=true"
         ),
         "javax.jdo.option.ConnectionDriverName": "org.mariadb.jdbc.Driver",
         "javax.jdo.option.ConnectionUserName": names.METASTORE_USER,
@@ -96,11 +100,15 @@ def _prepare(stack: Stack) -> None:
         run_step("creating the metastore's tables", command, stack.layout.logs / "metastore-schema.log", _env(stack))
 
 
+def _connect(stack: Stack) -> Connection[Cursor]:
+    return mysql.connect(stack, names.METASTORE_USER, "mysql_metastore_password")
+
+
 def has_schema(stack: Stack) -> bool:
     """Whether the schema tool has finished once: it writes the version last."""
     import pymysql
 
-    with mysql.connect(stack) as connection, connection.cursor() as cursor:
+    with _connect(stack) as connection, connection.cursor() as cursor:
         try:
             return bool(cursor.execute(f"SELECT SCHEMA_VERSION FROM {names.METASTORE_DATABASE}.VERSION"))
         except pymysql.err.ProgrammingError:
@@ -109,7 +117,7 @@ def has_schema(stack: Stack) -> bool:
 
 def _empty_database(stack: Stack) -> None:
     """Throw away what a broken first start may have left; without a version there is nothing of value in it."""
-    with mysql.connect(stack) as connection, connection.cursor() as cursor:
+    with _connect(stack) as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE IF EXISTS {names.METASTORE_DATABASE}")
         cursor.execute(f"CREATE DATABASE {names.METASTORE_DATABASE} CHARACTER SET latin1")
 
@@ -117,5 +125,5 @@ def _empty_database(stack: Stack) -> None:
 def _probe(stack: Stack) -> None:
     from hmsclient import hmsclient
 
-    with hmsclient.HMSClient(host=LOOPBACK, port=stack.ports["metastore"]) as client:
+    with hmsclient.HMSClient(host=stack.ports.host("metastore"), port=stack.ports["metastore"]) as client:
         client.get_all_databases()

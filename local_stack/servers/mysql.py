@@ -85,7 +85,20 @@ def _prepare(stack: Stack) -> None:
 
 
 def account_sql(secrets: Mapping[str, str]) -> str:
-    """What the server runs before it takes its first connection: databases, accounts, passwords, rights."""
+    """What the server runs before it takes its first connection: root's own account, then those of its users."""
+    lines = [
+        "DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host NOT IN ('localhost', '127.0.0.1'))",
+        "FLUSH PRIVILEGES",
+        *_account("root", "localhost", secrets["mysql_root_password"]),
+        *_account("root", LOOPBACK, secrets["mysql_root_password"]),
+        f"GRANT ALL ON *.* TO root@'{LOOPBACK}' WITH GRANT OPTION",
+        *user_statements(secrets, LOOPBACK),
+    ]
+    return "".join(f"{line};\n" for line in lines)
+
+
+def user_statements(secrets: Mapping[str, str], host: str) -> list[str]:
+    """Databases, accounts that sign in from ``host``, their passwords and rights; MariaDB and MySQL read them alike."""
     grants = (
         (names.METASTORE_USER, "mysql_metastore_password", names.METASTORE_DATABASE, "ALL"),
         (names.BATCH_USER, "mysql_batch_password", names.SERVING_DATABASE, "ALL"),
@@ -93,18 +106,13 @@ def account_sql(secrets: Mapping[str, str]) -> str:
         (names.SUPERSET_DB_USER, "mysql_superset_password", names.SUPERSET_DATABASE, "ALL"),
     )
     lines = [
-        "DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host NOT IN ('localhost', '127.0.0.1'))",
-        "FLUSH PRIVILEGES",
         f"CREATE DATABASE IF NOT EXISTS {names.METASTORE_DATABASE} CHARACTER SET latin1",
         f"CREATE DATABASE IF NOT EXISTS {names.SERVING_DATABASE} CHARACTER SET utf8mb4",
         f"CREATE DATABASE IF NOT EXISTS {names.SUPERSET_DATABASE} CHARACTER SET utf8mb4",
-        *_account("root", "localhost", secrets["mysql_root_password"]),
-        *_account("root", LOOPBACK, secrets["mysql_root_password"]),
-        f"GRANT ALL ON *.* TO root@'{LOOPBACK}' WITH GRANT OPTION",
     ]
     for user, secret, database, rights in grants:
-        lines += [*_account(user, LOOPBACK, secrets[secret]), f"GRANT {rights} ON {database}.* TO {user}@'{LOOPBACK}'"]
-    return "".join(f"{line};\n" for line in lines)
+        lines += [*_account(user, host, secrets[secret]), f"GRANT {rights} ON {database}.* TO {user}@'{host}'"]
+    return lines
 
 
 def _account(user: str, host: str, password: str) -> tuple[str, str]:
@@ -117,7 +125,7 @@ def connect(stack: Stack, user: str = "root", secret: str = "mysql_root_password
     import pymysql
 
     return pymysql.connect(
-        host=LOOPBACK,
+        host=stack.ports.host("mysql"),
         port=stack.ports["mysql"],
         user=user,
         password=stack.secrets[secret],

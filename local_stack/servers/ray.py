@@ -34,10 +34,11 @@ def ray(stack: Stack) -> Server:
 def _env(stack: Stack) -> dict[str, str]:
     # RAY_ADDRESS names the job API here; Ray's own processes would take it for a cluster to join.
     values = {k: v for k, v in process_env(stack).items() if k != "RAY_ADDRESS"}
+    # Without it Ray replaces 127.0.0.1 by the machine's outer address and listens there
+    alone = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if stack.ports.bind == LOOPBACK else {}
     return {
         **values,
-        # Without it Ray replaces 127.0.0.1 by the machine's outer address and listens there
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        **alone,
         "AUTOSCALER_METRIC_PORT": str(stack.ports["ray-autoscaler-metrics"]),
         "DASHBOARD_METRIC_PORT": str(stack.ports["ray-dashboard-metrics"]),
     }
@@ -48,7 +49,8 @@ def _command(stack: Stack) -> tuple[str, ...]:
     first_worker, last_worker = ports.ray_workers
     return (
         *(str(stack.layout.bin / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
-        *(f"--node-ip-address={LOOPBACK}", f"--dashboard-host={LOOPBACK}", "--include-dashboard=true"),
+        *((f"--node-ip-address={LOOPBACK}",) if ports.bind == LOOPBACK else ()),
+        *(f"--dashboard-host={ports.bind}", "--include-dashboard=true"),
         f"--port={ports['ray-gcs']}",
         f"--dashboard-port={ports['ray-dashboard']}",
         f"--ray-client-server-port={ports['ray-client']}",
