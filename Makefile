@@ -14,6 +14,11 @@ TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LA
   AIRFLOW__API__EXPOSE_STACKTRACE=True
 # These need no Airflow, Ray, stream or predictor, which would take a third of two cores from them.
 ON_FOUR_SERVERS := tests/spark_jobs tests/training tests/recovery
+# Jobs run on the workers of a profile that has them; a stack remembers its profile, like its ports.
+FOUR_SERVERS := s3 kafka mysql metastore $(if $(filter spark-kafka,$(PROFILE)),spark-worker-1 spark-worker-2)
+ifdef PROFILE
+export LAMBDA_DL_PROFILE := $(PROFILE)
+endif
 UNITS := not integration and not e2e and not dashboard and not drill
 # Schemathesis gives all tests of this file one name, and pytest-xdist runs one test of a name: it runs alone.
 ONE_NAME := tests/speed_service/test_api_description.py
@@ -33,7 +38,7 @@ install-dashboards: install ## also install Superset, in an environment of its o
 demo: install-dashboards ## from nothing to dashboards and a printed prediction by a model trained on real flights
 	@$(STACK) up --all --without superset superset-worker && source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m local_stack.demo
 
-up: install $(if $(ALL),install-dashboards) ## start the core servers (ALL=1: also the streaming job, HiveServer2, Ray and Superset) and wait until they are healthy
+up: install $(if $(ALL),install-dashboards) ## start the core servers (ALL=1: also the streaming job, HiveServer2, Ray and Superset; PROFILE=spark-kafka: as a small cluster) and wait until they are healthy
 	@$(STACK) up $(if $(ALL),--all)
 
 down: ## stop all servers; the data stays
@@ -53,7 +58,7 @@ live: install ## the facts of 2013 re-dated to today, in real time, on a stack o
 
 test: test-unit ## all tests: units, then the real servers and one end-to-end run on a stack of their own
 	@export $(TEST_ENV); $(STACK) down && rm -rf .local/test; trap '$(STACK) down' EXIT; \
-	$(STACK) up s3 kafka mysql metastore && source .local/test/conf/process.env && $(PY) -m pytest -m integration $(ON_FOUR_SERVERS) && \
+	$(STACK) up $(FOUR_SERVERS) && source .local/test/conf/process.env && $(PY) -m pytest -m integration $(ON_FOUR_SERVERS) && \
 	$(STACK) up --all --without superset superset-worker && source .local/test/conf/process.env && \
 	$(PY) -m pytest -m "integration or e2e" $(addprefix --ignore ,$(ON_FOUR_SERVERS))
 

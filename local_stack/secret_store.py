@@ -31,6 +31,7 @@ NAMES = (
     "mysql_batch_password",
     "mysql_analyst_password",
     "ray_auth_token",
+    "spark_secret",
     "mysql_superset_password",
     "superset_password",
     "superset_analyst_password",
