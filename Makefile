@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dashboards demo up down status replay live test test-unit test-dashboard screenshots check bench-batch bench-serving bench-speed bench-training drills lock
+.PHONY: help install install-dashboards demo up down status doctor replay live test test-unit test-dashboard screenshots check bench-batch bench-serving bench-speed bench-training drills lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
@@ -47,6 +47,10 @@ down: ## stop all servers; the data stays
 status: ## each server with its state, memory, health and address
 	@[ -x $(PY) ] || { echo "lambda-dl: nothing is installed here yet: run make up" >&2; exit 1; }
 	@$(STACK) status
+
+doctor: ## say in words what is wrong with the stack's connections, and what to do: ARGS="s3 kafka"
+	@[ -x $(PY) ] || { echo "lambda-dl: nothing is installed here yet: run make up" >&2; exit 1; }
+	@source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m include.doctor $(ARGS)
 
 replay: install ## real days through the speed layer, with books at the end: FROM= TO= SPEED= ARGS="--verify --kill stream@09:00"
 	@$(STACK) up $(if $(findstring verify,$(ARGS)),--all,stream predictor) && \
