@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dashboards use-case try-use-case demo up down status replay live test test-unit test-dashboard screenshots check bench-backfill bench-batch bench-scale bench-serving bench-speed bench-training drills lock
+.PHONY: help install install-dashboards use-case try-use-case demo up down status doctor replay live test test-unit test-dashboard screenshots check bench-backfill bench-batch bench-scale bench-serving bench-speed bench-training drills lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
@@ -15,6 +15,11 @@ TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LA
   AIRFLOW__API__EXPOSE_STACKTRACE=True
 # These need no Airflow, Ray, stream or predictor, which would take a third of two cores from them.
 ON_FOUR_SERVERS := tests/spark_jobs tests/training tests/recovery tests/use_cases
+# Jobs run on the workers of a profile that has them; a stack remembers its profile, like its ports.
+FOUR_SERVERS := s3 kafka mysql metastore $(if $(filter spark-kafka,$(PROFILE)),spark-worker-1 spark-worker-2)
+ifdef PROFILE
+export LAMBDA_DL_PROFILE := $(PROFILE)
+endif
 UNITS := not integration and not e2e and not dashboard and not drill
 # Schemathesis gives all tests of this file one name, and pytest-xdist runs one test of a name: it runs alone.
 ONE_NAME := tests/speed_service/test_api_description.py
@@ -42,7 +47,7 @@ try-use-case: install ## the tests of a use case, from its contracts to an answe
 	$(STACK) up s3 kafka mysql metastore && source .local/try/conf/process.env && \
 	$(PY) -m pytest tests/use_cases/test_$(NAME).py tests/use_cases/test_$(NAME)_on_servers.py
 
-up: install $(if $(ALL),install-dashboards) ## start the core servers (ALL=1: also the streaming job, HiveServer2, Ray and Superset) and wait until they are healthy
+up: install $(if $(ALL),install-dashboards) ## start the core servers (ALL=1: also the streaming job, HiveServer2, Ray and Superset; PROFILE=spark-kafka: as a small cluster) and wait until they are healthy
 	@$(STACK) up $(if $(ALL),--all)
 
 down: ## stop all servers; the data stays
@@ -51,6 +56,10 @@ down: ## stop all servers; the data stays
 status: ## each server with its state, memory, health and address
 	@[ -x $(PY) ] || { echo "lambda-dl: nothing is installed here yet: run make up" >&2; exit 1; }
 	@$(STACK) status
+
+doctor: ## say in words what is wrong with the stack's connections, and what to do: ARGS="s3 kafka"
+	@[ -x $(PY) ] || { echo "lambda-dl: nothing is installed here yet: run make up" >&2; exit 1; }
+	@source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m include.doctor $(ARGS)
 
 replay: install ## real days through the speed layer, with books at the end: FROM= TO= SPEED= ARGS="--verify --kill stream@09:00"
 	@$(STACK) up $(if $(findstring verify,$(ARGS)),--all,stream predictor) && \
@@ -62,7 +71,7 @@ live: install ## the facts of 2013 re-dated to today, in real time, on a stack o
 
 test: test-unit ## all tests: units, then the real servers and one end-to-end run on a stack of their own
 	@export $(TEST_ENV); $(STACK) down && rm -rf .local/test; trap '$(STACK) down' EXIT; \
-	$(STACK) up s3 kafka mysql metastore && source .local/test/conf/process.env && $(PY) -m pytest -m integration $(ON_FOUR_SERVERS) && \
+	$(STACK) up $(FOUR_SERVERS) && source .local/test/conf/process.env && $(PY) -m pytest -m integration $(ON_FOUR_SERVERS) && \
 	$(STACK) up --all --without superset superset-worker && source .local/test/conf/process.env && \
 	$(PY) -m pytest -m "integration or e2e" $(addprefix --ignore ,$(ON_FOUR_SERVERS))
 

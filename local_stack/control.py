@@ -6,7 +6,7 @@ Knows the graph of servers and the clock; a server's own module knows everything
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,15 +14,17 @@ from local_stack import supervision
 from local_stack.environment import process_env, render_env, render_exports, stack_env
 from local_stack.faults import StackError
 from local_stack.ports import refuse_taken, remember_base
+from local_stack.profiles import remember_profile
 from local_stack.secret_store import write_private
 from local_stack.servers.airflow import airflow_servers
 from local_stack.servers.hiveserver2 import hiveserver2
-from local_stack.servers.kafka import kafka
+from local_stack.servers.kafka import kafka_brokers
 from local_stack.servers.metastore import metastore
 from local_stack.servers.mysql import mysql
 from local_stack.servers.predictor import predictor
 from local_stack.servers.ray import ray
 from local_stack.servers.s3 import s3
+from local_stack.servers.spark import spark_cluster
 from local_stack.servers.stream import stream
 from local_stack.servers.superset import refuse_uninstalled, superset_servers
 from local_stack.spark_conf import write_conf
@@ -34,8 +36,8 @@ LIVES = 3  # a server that died this often while it was starting will not come u
 
 def all_servers(stack: Stack) -> tuple[Server, ...]:
     """Every server of the stack, each after those it needs."""
-    stores = (s3(stack), kafka(stack), mysql(stack), metastore(stack))
-    compute = (predictor(stack), stream(stack), hiveserver2(stack), ray(stack))
+    stores = (s3(stack), *kafka_brokers(stack), mysql(stack), metastore(stack))
+    compute = (*spark_cluster(stack), predictor(stack), stream(stack), hiveserver2(stack), ray(stack))
     return (*stores, *airflow_servers(stack), *compute, *superset_servers(stack))
 
 
@@ -87,6 +89,7 @@ def _trying(states: dict[str, tuple[str, int]], server: Server) -> bool:
 
 def _write_environment(stack: Stack) -> None:
     remember_base(stack.layout.state / "port_base", stack.ports.base)
+    remember_profile(stack.layout.state, stack.profile)
     write_conf(stack)
     write_private(stack.layout.env_file, render_env(stack_env(stack)))
     write_private(stack.layout.conf / "process.env", render_exports(process_env(stack)))
@@ -179,8 +182,16 @@ def stop_waves(servers: Sequence[Server]) -> list[list[Server]]:
     """
     fronts = [s for s in servers if s.name in ("airflow-api", "superset")]
     users = [s for s in servers if s.name.startswith(("airflow", "superset")) and s not in fronts]
-    services = [s for s in servers if s.name in ("predictor", "stream", "ray", "hiveserver2")]
+    services = [s for s in servers if s.name.startswith(("predictor", "stream", "ray", "hiveserver2", "spark"))]
     named = {s.name for s in (*users, *fronts, *services)}
     stores = [s for s in servers if s.name not in named]
-    above = [s for s in stores if s.needs]
-    return [wave for wave in (users, fronts, services, above, [s for s in stores if not s.needs]) if wave]
+    return [wave for wave in (users, fronts, *_unneeded_first(services), *_unneeded_first(stores)) if wave]
+
+
+def _unneeded_first(servers: Sequence[Server]) -> Iterator[list[Server]]:
+    """Waves of these servers, each of those that none of the rest needs."""
+    rest = list(servers)
+    while rest:
+        wave = [server for server in rest if not any(server.name in other.needs for other in rest)]
+        yield wave
+        rest = [server for server in rest if server not in wave]

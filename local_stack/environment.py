@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from local_stack import names
 from local_stack.layout import Layout
 from local_stack.ports import LOOPBACK
+from local_stack.spark_conf import spark_master
 from local_stack.stack import Stack
 
 
@@ -52,7 +53,7 @@ def _stores(stack: Stack) -> dict[str, str]:
         "HIVE_S3_SECRET_KEY": secrets["hive_s3_secret_key"],
         "PREDICTOR_S3_ACCESS_KEY": secrets["predictor_s3_access_key"],
         "PREDICTOR_S3_SECRET_KEY": secrets["predictor_s3_secret_key"],
-        "KAFKA_BOOTSTRAP": ports.address("kafka"),
+        "KAFKA_BOOTSTRAP": ports.addresses(stack.profile.brokers),
         "MYSQL_HOST": ports.host("mysql"),
         "MYSQL_PORT": str(ports["mysql"]),
         "MYSQL_DATABASE": names.SERVING_DATABASE,
@@ -73,7 +74,7 @@ def _compute(stack: Stack) -> dict[str, str]:
         "METASTORE_URI": f"thrift://{ports.address('metastore')}",
         "RAY_ADDRESS": ports.url("ray-dashboard"),
         "RAY_AUTH_TOKEN": stack.secrets["ray_auth_token"],
-        "SPARK_MASTER": names.SPARK_MASTER,
+        "SPARK_MASTER": spark_master(stack),
     }
 
 

@@ -32,6 +32,10 @@ OFFSETS: dict[str, int] = {
     "s3-volume": 13,
     "kafka": 20,
     "kafka-controller": 21,
+    "kafka-2": 22,
+    "kafka-2-controller": 23,
+    "kafka-3": 24,
+    "kafka-3-controller": 25,
     "mysql": 30,
     "metastore": 40,
     "hiveserver2": 50,
@@ -46,6 +50,12 @@ OFFSETS: dict[str, int] = {
     "ray-metrics": 68,
     "ray-autoscaler-metrics": 69,
     "ray-dashboard-metrics": 70,
+    "spark-master": 80,
+    "spark-master-page": 81,
+    "spark-worker-1": 82,
+    "spark-worker-1-page": 83,
+    "spark-worker-2": 84,
+    "spark-worker-2-page": 85,
 }
 RAY_WORKERS = (100, 199)  # one port a Ray worker process
 
@@ -70,6 +80,10 @@ class Ports:
 
     def address(self, name: str) -> str:
         return f"{self.host(name)}:{self[name]}"
+
+    def addresses(self, names: Iterable[str]) -> str:
+        """Several as one text, as Kafka's clients take them."""
+        return ",".join(map(self.address, names))
 
     def url(self, name: str) -> str:
         return f"http://{self.address(name)}"

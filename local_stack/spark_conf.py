@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from local_stack import names
+from local_stack.ports import LOOPBACK
 from local_stack.scala_build import hiveserver2_classes
 from local_stack.secret_store import write_private
 from local_stack.stack import Stack
@@ -29,10 +30,39 @@ logger.metrics.level=error
 """
 
 
+def spark_master(stack: Stack) -> str:
+    """Where jobs and HiveServer2 run: in their own process, or on the profile's workers."""
+    master = f"spark://{stack.ports.address('spark-master')}"
+    return master if stack.profile.spark_workers else names.SPARK_MASTER
+
+
+def shared_secret(stack: Stack) -> dict[str, str]:
+    """What everybody in Spark's cluster has to know to be talked to."""
+    return {"spark.authenticate": "true", "spark.authenticate.secret": stack.secrets["spark_secret"]}
+
+
+def on_workers(stack: Stack) -> dict[str, str]:
+    """What a program asks of the cluster: one small executor on each worker; nothing where there is no cluster."""
+    if not stack.profile.spark_workers:
+        return {}
+    from include.spark_jobs.session import SHORT_LIVED_JVM
+
+    return {
+        **shared_secret(stack),
+        "spark.driver.host": LOOPBACK,
+        "spark.driver.bindAddress": LOOPBACK,
+        "spark.cores.max": str(stack.profile.spark_workers),
+        "spark.executor.cores": "1",
+        "spark.executor.memory": "768m",
+        "spark.executor.extraJavaOptions": SHORT_LIVED_JVM,
+    }
+
+
 def deployment(stack: Stack) -> dict[str, str]:
     """What this machine decides for every Spark program; the rest a job's session decides itself."""
     return {
-        "spark.master": names.SPARK_MASTER,
+        "spark.master": spark_master(stack),
+        **on_workers(stack),
         "spark.driver.extraClassPath": f"{stack.layout.spark_jars}/*",
         "spark.executor.extraClassPath": f"{stack.layout.spark_jars}/*",
         "spark.local.dir": str(stack.layout.data / "spark"),
@@ -54,7 +84,7 @@ def for_hiveserver2(stack: Stack) -> dict[str, str]:
     from include.spark_jobs.session import spark_conf
 
     metastore = f"thrift://{stack.ports.address('metastore')}"
-    session = spark_conf(stack.ports.url("s3"), metastore, names.SPARK_MASTER)
+    session = spark_conf(stack.ports.url("s3"), metastore, spark_master(stack))
     return {
         **session,
         **deployment(stack),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from local_stack.layout import Layout
 from local_stack.ports import Ports, choose_base
+from local_stack.profiles import SINGLE, Profile, choose_profile
 from local_stack.secret_store import load_or_create
 
 LONGEST_SOCKET_FOLDER = 40  # a Unix socket's path holds 107 characters, and Ray adds some 60
@@ -25,13 +26,14 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack: where it lives, where it listens, and its secrets."""
+    """One stack: where it lives, where it listens, its secrets, and of how many processes it consists."""
 
     layout: Layout
     ports: Ports
     secrets: Mapping[str, str] = field(repr=False)
     overrides: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Environment variables of the deployment, which go before the stack's own."""
+    profile: Profile = SINGLE
 
     def short_state(self) -> Path:
         """The state folder by a path short enough for Unix sockets (a link in a private folder where needed)."""
@@ -75,8 +77,8 @@ class Server:
 def open_stack(layout: Layout) -> Stack:
     """The stack of a state folder: created on first use."""
     layout.make_folders()
-    base = choose_base(layout.state / "port_base")
-    return Stack(layout, Ports(base), load_or_create(layout.secrets_file))
+    base, profile = choose_base(layout.state / "port_base"), choose_profile(layout.state)
+    return Stack(layout, Ports(base), load_or_create(layout.secrets_file), profile=profile)
 
 
 def done_once(stamp: Path, key: str, action: Callable[[], None]) -> None:

@@ -2,15 +2,20 @@
 
 It knows how this project configures Spark and how a job dies together with the task that started it. It does not know
 what a job computes. Jars come from the deployment (``SPARK_JARS_DIR``, or spark-defaults); S3 keys come from the
-environment and go into the running JVM, never onto a command line.
+environment and go into the running JVM, never onto a command line. Where executors are processes of their own they get
+this package from the driver.
 """
 
 import argparse
+import atexit
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -24,6 +29,7 @@ log = logging.getLogger(__name__)
 
 DIE_WITH_PARENT = "LAMBDA_DL_DIE_WITH_PARENT"
 LOOPBACK = "127.0.0.1"
+CODE_ARCHIVE = "lambda_dl_code.zip"
 WATCH_SECONDS = 1.0
 #: A job of a minute does not live long enough for the optimising compiler to pay: 40 % less CPU for a session here.
 #: Without it the JVM keeps only 48 MiB for compiled code: Spark's generated classes fill that, and whenever they do the
@@ -157,12 +163,35 @@ def _opened(
     os.environ["PYSPARK_PYTHON"] = sys.executable
     _prepare_plain_python(environment)
     SparkContext._ensure_initialized()
-    for name, value in conf(str(SparkConf().get("spark.master", "local[*]"))).items():
+    master = str(SparkConf().get("spark.master", "local[*]"))
+    for name, value in conf(master).items():
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     _give_keys(spark, s3)
+    if not master.startswith("local"):
+        _give_code(spark)
     return spark
+
+
+def _give_code(spark: SparkSession) -> None:
+    """Send this package to the executors: what runs there is the driver's code, whatever is installed there."""
+    if any(name.endswith(f"/{CODE_ARCHIVE}") for name in spark.sparkContext.listFiles):
+        return  # this session has been opened before
+    folder = tempfile.mkdtemp(prefix="lambda-dl-code-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    archive = Path(folder) / CODE_ARCHIVE
+    pack_code(archive)
+    spark.sparkContext.addPyFile(str(archive))
+
+
+def pack_code(archive: Path) -> None:
+    """Write the package that this module is in as an archive that Python imports from."""
+    package = Path(__file__).resolve().parents[1]
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+        for path in sorted(package.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                target.write(path, path.relative_to(package.parent))
 
 
 def _give_keys(spark: SparkSession, s3: S3Settings) -> None:

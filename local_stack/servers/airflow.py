@@ -17,6 +17,7 @@ from local_stack.jars import sha256_of
 from local_stack.ports import Ports
 from local_stack.process import run_step
 from local_stack.secret_store import write_private
+from local_stack.spark_conf import spark_master
 from local_stack.stack import Server, Stack, done_once
 
 #: How long one of Airflow's processes waits for another to end its write. SQLite's own 5 s are short on a busy machine:
@@ -121,7 +122,7 @@ def _connections(stack: Stack) -> dict[str, dict[str, Any]]:
         },
         "lambda_dl_kafka": {
             "conn_type": "kafka",
-            "extra": {"bootstrap.servers": ports.address("kafka"), "group.id": "airflow"},
+            "extra": {"bootstrap.servers": ports.addresses(stack.profile.brokers), "group.id": "airflow"},
         },
         "lambda_dl_mysql": {
             "conn_type": "mysql",
@@ -148,7 +149,7 @@ def _connections(stack: Stack) -> dict[str, dict[str, Any]]:
         },
         "lambda_dl_spark": {
             "conn_type": "spark",
-            "host": names.SPARK_MASTER,
+            "host": spark_master(stack),
             "extra": {"deploy-mode": "client", "spark-binary": "spark-submit"},
         },
         "lambda_dl_ray": _http(ports, "ray-dashboard", secrets["ray_auth_token"]),

@@ -15,7 +15,7 @@ def hiveserver2(stack: Stack) -> Server:
         name="hiveserver2",
         address=stack.ports.address("hiveserver2"),
         port_names=("hiveserver2",),
-        needs=("s3", "metastore"),
+        needs=("s3", "metastore", *stack.profile.workers_of_spark),
         command=(str(stack.layout.bin / "spark-submit"), "--class", MAIN, "spark-internal"),
         env=_env(stack),
         probe=lambda: _probe(stack),

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from include.spark_jobs.session import parent_of, spark_conf, submit_arguments
+from include.spark_jobs.session import pack_code, parent_of, spark_conf, submit_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +29,17 @@ def test_jars_come_from_the_deployment() -> None:
         "--master spark://m:7077 --driver-memory 1g --driver-class-path /jars/* pyspark-shell"
     )
     assert "class-path" not in submit_arguments(None, "local[2]", "1g")
+
+
+def test_executors_import_the_package_from_what_the_driver_sends(tmp_path: Path) -> None:
+    pack_code(tmp_path / "code.zip")
+    modules = "include.features.assemble", "include.spark_jobs.ingest_raw", "include.use_cases.flight_delay"
+    program = f"import {', '.join(modules)}; print(include.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "code.zip")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(str(tmp_path / "code.zip"))
 
 
 def test_the_parent_of_a_process() -> None:
