@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Everything is installed under .local/ on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dashboards use-case try-use-case demo up down status doctor replay live test test-unit test-dashboard screenshots check bench-backfill bench-batch bench-scale bench-serving bench-speed bench-training drills lock
+.PHONY: help install install-dashboards use-case try-use-case demo up down status doctor replay live test test-unit test-dashboard screenshots check bench-backfill bench-batch bench-scale bench-serving bench-speed bench-training drills drill-compose lock
 
 PY := .local/venv/bin/python
 STACK := $(PY) -m local_stack
@@ -125,7 +125,10 @@ bench-training: install ## the network beside a tuned LightGBM and pytabkit on a
 
 drills: install ## servers and jobs killed at random moments while analysts read, on a stack of its own: ARGS="--reads 100000 --seed 7"
 	@export LAMBDA_DL_STATE=.local/drill LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/drill; \
-	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore hiveserver2 && source .local/drill/conf/process.env && $(PY) -m pytest -m drill $(ON_FOUR_SERVERS) && $(PY) -m tests.drills.serving $(ARGS)
+	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore hiveserver2 && source .local/drill/conf/process.env && $(PY) -m pytest -m drill $(ON_FOUR_SERVERS) tests/deployment && $(PY) -m tests.drills.serving $(ARGS)
+
+drill-compose: install ## the services of docker-compose.yml as processes in a network of their own; needs root or user namespaces
+	@$(PY) -m tests.drills.compose $(ARGS)
 
 lock: install ## resolve requirements.in and the jars again, and pin what comes out
 	@.local/boot/bin/uv pip compile requirements.in --override override.txt --universal --python-version 3.11 \

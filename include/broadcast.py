@@ -38,7 +38,7 @@ class Broadcaster:
         self._failures: list[str] = []
         self._producer = Producer(
             {
-                "bootstrap.servers": settings.bootstrap,
+                **settings.client(),
                 "enable.idempotence": True,
                 "linger.ms": 0,
                 "message.timeout.ms": timeout_seconds * 1000,

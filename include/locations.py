@@ -9,12 +9,15 @@
 Names only: it does not know how anything is read or written, and no domain (a use case passes its name).
 """
 
+import os
 from dataclasses import dataclass
 from datetime import date
 
-LANDING_BUCKET = "landing"
-LAKE_BUCKET = "lake"
-MODELS_BUCKET = "models"
+#: Before every bucket's name, where a store's names are shared by all the world (AWS): `LAMBDA_DL_BUCKET_PREFIX`.
+BUCKET_PREFIX = os.environ.get("LAMBDA_DL_BUCKET_PREFIX", "")
+LANDING_BUCKET = f"{BUCKET_PREFIX}landing"
+LAKE_BUCKET = f"{BUCKET_PREFIX}lake"
+MODELS_BUCKET = f"{BUCKET_PREFIX}models"
 SUCCESS_MARKER = "_SUCCESS"
 
 #: Small tables, written with delta-rs by many writers; big ones are written by one Spark job each.

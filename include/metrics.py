@@ -156,7 +156,7 @@ def consume(kafka: KafkaSettings, topic: str, since: datetime | None = None) -> 
     """
     consumer = Consumer(
         {
-            "bootstrap.servers": kafka.bootstrap,
+            **kafka.client(),
             "group.id": "load_metrics",  # the client asks for one; nothing is committed to it
             "enable.auto.commit": False,
             "enable.partition.eof": True,

@@ -65,7 +65,7 @@ USUAL: dict[str, int] = {
     "ray-autoscaler-metrics": 6384,
     "ray-dashboard-metrics": 6385,
     "spark-master": 7077,
-    "spark-master-page": 8080,
+    "spark-master-page": 8082,  # Spark says 8080, which is Airflow's here
     "spark-worker": 7078,
     "spark-worker-page": 8081,
 }

@@ -47,7 +47,8 @@ def generate(name: str) -> str:
     if name == "airflow_fernet_key":
         return base64.urlsafe_b64encode(os.urandom(32)).decode()
     if name == "kafka_cluster_id":
-        return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        value = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        return value.replace("-", "A", 1) if value.startswith("-") else value  # else it looks like an option
     if name.endswith("access_key"):
         return secrets.token_hex(10).upper()  # S3 clients expect letters and digits
     return secrets.token_urlsafe(32)

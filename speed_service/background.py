@@ -28,9 +28,9 @@ class Background:
     def __init__(self, service: Service, store: ObjectStore, table: TilesTable) -> None:
         self._service = service
         self._stop = threading.Event()
-        self._bootstrap, self._topics = service.config.kafka.bootstrap, Topics(service.use_case.name)
-        self._sender = Sender(self._bootstrap, service.telemetry)
-        self._log_sender = Sender(self._bootstrap, service.telemetry, **LOG_SETTINGS)
+        self._kafka, self._topics = service.config.kafka, Topics(service.use_case.name)
+        self._sender = Sender(self._kafka, service.telemetry)
+        self._log_sender = Sender(self._kafka, service.telemetry, **LOG_SETTINGS)
         self._models = ModelWatcher(service, store, self._stop)
         self._tiles = TilesWatcher(service, table, self._stop)
         self._queries = QueryLoop(service, self._stop)
@@ -77,7 +77,7 @@ class Background:
                 sender.poll()
 
     def _tail(self, topic: str, from_beginning: bool) -> Tail:
-        return Tail(self._bootstrap, topic, from_beginning, self._stop)
+        return Tail(self._kafka, topic, from_beginning, self._stop)
 
     @property
     def _retry(self) -> float:

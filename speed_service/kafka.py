@@ -20,6 +20,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from include.settings import KafkaSettings
 from speed_service.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -48,11 +49,11 @@ Handle = Callable[[Sequence[bytes]], None]
 class Sender:
     """An idempotent producer. Messages wait in memory (bounded) while the brokers are away."""
 
-    def __init__(self, bootstrap: str, telemetry: Telemetry, **settings: Any) -> None:
+    def __init__(self, kafka: KafkaSettings, telemetry: Telemetry, **settings: Any) -> None:
         self._telemetry = telemetry
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap,
+                **kafka.client(),
                 "enable.idempotence": True,
                 "message.timeout.ms": 600_000,
                 "queue.buffering.max.messages": 10_000,
@@ -127,13 +128,13 @@ def time_of(message: Message) -> int:
 class Tail:
     """Follows one topic in the calling thread until ``stop`` is set; waits for a topic that is not there yet."""
 
-    def __init__(self, bootstrap: str, topic: str, from_beginning: bool, stop: threading.Event) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str, from_beginning: bool, stop: threading.Event) -> None:
         self.topic = topic
         self._stop = stop
         self._offset = OFFSET_BEGINNING if from_beginning else OFFSET_END
         #: Per partition, the end of the topic when following began, until it is reached.
         self._ends: dict[int, int] = {}
-        self._consumer = Consumer({"bootstrap.servers": bootstrap, **READING}, logger=log)
+        self._consumer = Consumer({**kafka.client(), **READING}, logger=log)
 
     def follow(
         self, on_messages: Handle, retry_seconds: float, on_caught_up: Callable[[], None] = lambda: None
@@ -210,8 +211,8 @@ def partitions_of(consumer: Consumer, topic: str) -> Sequence[int] | None:
 class Past:
     """What lies on a topic as it ends now; every call raises ``KafkaException`` when the brokers do not answer."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        self._kafka = kafka
         self._topic = topic
 
     def since(self, time: int) -> Iterator[Message]:
@@ -239,7 +240,7 @@ class Past:
             consumer.close()
 
     def _consumer(self) -> Consumer:
-        return Consumer({"bootstrap.servers": self._bootstrap, **READING}, logger=log)
+        return Consumer({**self._kafka.client(), **READING}, logger=log)
 
     def _partitions(self, consumer: Consumer) -> Sequence[int]:
         partitions = partitions_of(consumer, self._topic)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from include.contracts.decoder import seconds_of
 from include.features.spec import Reference
 from include.locations import Topics
+from include.settings import KafkaSettings
 from include.streaming import messages
 from include.streaming.messages import INVALID, QUERIES, PreparedQuery
 from speed_service.answered import Answered, Identity
@@ -180,10 +181,10 @@ class QueryLoop:
     def remember(self, partitions: Sequence[TopicPartition], committed: Mapping[int, int]) -> None:
         """Read back what was answered, within the horizon, of the queries that wait from these offsets on."""
         began, now = time.monotonic(), now_milliseconds()
-        oldest = Past(self._bootstrap, self._topics.prepared_queries).oldest(committed)
+        oldest = Past(self._kafka, self._topics.prepared_queries).oldest(committed)
         self._behind = max(0, now - (now if oldest is None else oldest))
         since = now - self._behind - int(self._service.config.query_horizon_seconds * 1000)
-        for message in Past(self._bootstrap, self._topics.predictions).since(max(0, since)):
+        for message in Past(self._kafka, self._topics.predictions).since(max(0, since)):
             identity = logged_identity(value_of(message))
             if identity is not None:
                 self._answered.add(identity, time_of(message))
@@ -191,8 +192,8 @@ class QueryLoop:
         log.info("%d partitions of queries, %d answers read back in %.1f s", len(partitions), len(self._answered), took)
 
     @property
-    def _bootstrap(self) -> str:
-        return self._service.config.kafka.bootstrap
+    def _kafka(self) -> KafkaSettings:
+        return self._service.config.kafka
 
     def _answer_all(self) -> None:
         consumer, producer = self._consumer(), self._producer()
@@ -209,7 +210,7 @@ class QueryLoop:
 
     def _consumer(self) -> Consumer:
         settings = {
-            "bootstrap.servers": self._bootstrap,
+            **self._kafka.client(),
             "group.id": f"{self._service.use_case.name}.predictor",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
@@ -223,7 +224,7 @@ class QueryLoop:
 
     def _producer(self) -> Producer:
         settings = {
-            "bootstrap.servers": self._bootstrap,
+            **self._kafka.client(),
             "enable.idempotence": True,
             "linger.ms": 0,
             "message.timeout.ms": DELIVERY_SECONDS * 1000,

@@ -46,7 +46,7 @@ NAMESPACE = uuid.UUID("0d5c4d5e-8b4f-4b8e-9d51-2f1f6f9b7a10")
 
 def kafka_stream(spark: SparkSession, kafka: KafkaSettings, topic: str, most: int | None = None) -> DataFrame:
     """A topic from its beginning (or the checkpoint), at most ``most`` messages a batch; ``value`` as text."""
-    reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", kafka.bootstrap)
+    reader = spark.readStream.format("kafka").options(**kafka.spark_options())
     reader = reader.option("subscribe", topic).option("startingOffsets", "earliest")
     # A fetch that waits at the end of a topic keeps the next batch waiting, half a second by default.
     reader = reader.option("kafka.fetch.max.wait.ms", FETCH_WAIT_MS)

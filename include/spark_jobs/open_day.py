@@ -48,7 +48,7 @@ def read_topic(spark: SparkSession, kafka: KafkaSettings, topic: str, parts: Seq
     if not parts:
         return None
     options = {
-        "kafka.bootstrap.servers": kafka.bootstrap,
+        **kafka.spark_options(),
         "assign": json.dumps({topic: [part.partition for part in parts]}),
         "startingOffsets": json.dumps({topic: {str(part.partition): part.start for part in parts}}),
         "endingOffsets": json.dumps({topic: {str(part.partition): part.end for part in parts}}),

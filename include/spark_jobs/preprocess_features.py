@@ -214,7 +214,7 @@ def quality_messages(
 
 def send(messages: DataFrame, topic: str, kafka: KafkaSettings) -> None:
     """Write messages to a topic from the Spark workers."""
-    options = {"kafka.bootstrap.servers": kafka.bootstrap, "topic": topic, "kafka.acks": "all"}
+    options = {**kafka.spark_options(), "topic": topic, "kafka.acks": "all"}
     messages.write.format("kafka").options(**options).save()
 
 

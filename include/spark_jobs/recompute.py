@@ -251,7 +251,7 @@ def late_ids(spark: SparkSession, topic: str, kafka: KafkaSettings) -> DataFrame
     schema = "source string, id string"
     if not extents(kafka, topic):
         return spark.createDataFrame([], schema)
-    options = {"kafka.bootstrap.servers": kafka.bootstrap, "subscribe": topic, "startingOffsets": "earliest"}
+    options = {**kafka.spark_options(), "subscribe": topic, "startingOffsets": "earliest"}
     messages = spark.read.format("kafka").options(**options).load().select(F.col("value").cast("string"))
     rejections = messages.select(F.from_json("value", f"{schema}, type string").alias("r")).select("r.*")
     return rejections.where(F.col("type") == PROBLEM_TYPE + LATE).select("source", "id").distinct()

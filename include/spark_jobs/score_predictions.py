@@ -67,7 +67,7 @@ def read_messages(spark: SparkSession, use_case: UseCase, kafka: KafkaSettings, 
     """The messages of some offsets as rows of the table, with ``problem`` where one is no prediction."""
     topic, table = Topics(use_case.name).predictions, predictions_table(use_case)
     options = {
-        "kafka.bootstrap.servers": kafka.bootstrap,
+        **kafka.spark_options(),
         "assign": json.dumps({topic: [part.partition]}),
         "startingOffsets": json.dumps({topic: {str(part.partition): part.start}}),
         "endingOffsets": json.dumps({topic: {str(part.partition): part.end}}),

@@ -31,6 +31,11 @@ DIE_WITH_PARENT = "LAMBDA_DL_DIE_WITH_PARENT"
 LOOPBACK = "127.0.0.1"
 CODE_ARCHIVE = "lambda_dl_code.zip"
 WATCH_SECONDS = 1.0
+BY_KEYS = "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider"
+BY_ROLE = (
+    "software.amazon.awssdk.auth.credentials.WebIdentityTokenFileCredentialsProvider,"
+    "org.apache.hadoop.fs.s3a.auth.IAMInstanceCredentialsProvider"
+)
 #: A job of a minute does not live long enough for the optimising compiler to pay: 40 % less CPU for a session here.
 #: Without it the JVM keeps only 48 MiB for compiled code: Spark's generated classes fill that, and whenever they do the
 #: whole heap is collected.
@@ -38,7 +43,11 @@ SHORT_LIVED_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+U
 
 
 def spark_conf(
-    s3_endpoint: str, metastore_uri: str, master: str = "local[*]", shuffle_partitions: int = 4
+    s3_endpoint: str,
+    metastore_uri: str,
+    master: str = "local[*]",
+    shuffle_partitions: int = 4,
+    s3_provider: str = BY_KEYS,
 ) -> dict[str, str]:
     """The configuration of every session, without secrets; in local mode nothing listens beyond loopback."""
     return {
@@ -50,7 +59,7 @@ def spark_conf(
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
         **_session_conf(master, shuffle_partitions),
-        **_s3_conf(s3_endpoint),
+        **_s3_conf(s3_endpoint, s3_provider),
         **_delta_defaults(),
     }
 
@@ -63,20 +72,30 @@ def _session_conf(master: str, shuffle_partitions: int) -> dict[str, str]:
         "spark.sql.variant.allowDuplicateKeys": "true",
         "spark.sql.shuffle.partitions": str(shuffle_partitions),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
-        "spark.pyspark.python": sys.executable,
+        "spark.pyspark.python": executor_python(),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         **({"spark.driver.host": LOOPBACK, "spark.driver.bindAddress": LOOPBACK} if master.startswith("local") else {}),
     }
 
 
-def _s3_conf(endpoint: str) -> dict[str, str]:
-    """How s3a reaches an S3-compatible store; the keys are set later, in the running JVM."""
+def executor_python(environment: Mapping[str, str] = os.environ) -> str:
+    """The Python of the executors: at the path of this one, unless ``LAMBDA_DL_EXECUTOR_PYTHON`` names another."""
+    return environment.get("LAMBDA_DL_EXECUTOR_PYTHON") or sys.executable
+
+
+def s3_provider(s3: S3Settings) -> str:
+    """The classes that sign requests to S3: with keys, or as the role of the pod, container or instance."""
+    return BY_KEYS if s3.keys else BY_ROLE
+
+
+def _s3_conf(endpoint: str, provider: str) -> dict[str, str]:
+    """How s3a reaches an S3-compatible store; keys are set later, in the running JVM."""
     return {
         "spark.hadoop.fs.s3a.endpoint": endpoint,
         "spark.hadoop.fs.s3a.path.style.access": "true",
         "spark.hadoop.fs.s3a.connection.ssl.enabled": str(endpoint.startswith("https://")).lower(),
-        "spark.hadoop.fs.s3a.aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
+        "spark.hadoop.fs.s3a.aws.credentials.provider": provider,
         "spark.hadoop.fs.s3a.fast.upload.buffer": "bytebuffer",
         "spark.hadoop.fs.s3a.connection.maximum": "64",
     }
@@ -138,7 +157,12 @@ def open_session(job_name: str, environment: Mapping[str, str] = os.environ) -> 
     s3 = S3Settings.from_environment(environment)
     metastore_uri = require(environment, "METASTORE_URI")
     builder = SparkSession.builder.appName(job_name).enableHiveSupport()
-    return _opened(builder, environment, s3, lambda master: spark_conf(s3.endpoint, metastore_uri, master))
+    return _opened(
+        builder,
+        environment,
+        s3,
+        lambda master: spark_conf(s3.endpoint, metastore_uri, master, s3_provider=s3_provider(s3)),
+    )
 
 
 def open_stream_session(job_name: str, environment: Mapping[str, str] = os.environ) -> SparkSession:
@@ -149,7 +173,10 @@ def open_stream_session(job_name: str, environment: Mapping[str, str] = os.envir
     s3 = S3Settings.from_environment(environment)
     builder = SparkSession.builder.appName(job_name)
     return _opened(
-        builder, environment, s3, lambda master: {**_session_conf(master, 1), **_s3_conf(s3.endpoint), **STREAM_CONF}
+        builder,
+        environment,
+        s3,
+        lambda master: {**_session_conf(master, 1), **_s3_conf(s3.endpoint, s3_provider(s3)), **STREAM_CONF},
     )
 
 
@@ -160,7 +187,7 @@ def _opened(
     conf: Callable[[str], Mapping[str, str]],
 ) -> SparkSession:
     """A session with what ``conf`` says for the master at hand, and with the S3 keys."""
-    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYSPARK_PYTHON"] = executor_python(environment)
     _prepare_plain_python(environment)
     SparkContext._ensure_initialized()
     master = str(SparkConf().get("spark.master", "local[*]"))
@@ -196,11 +223,13 @@ def pack_code(archive: Path) -> None:
 
 def _give_keys(spark: SparkSession, s3: S3Settings) -> None:
     """Put the S3 keys into the JVM's Hadoop configuration; there they reach executors but no argument list."""
+    if s3.keys is None:
+        return
     jsc = spark.sparkContext._jsc
     assert jsc is not None
     hadoop = jsc.sc().hadoopConfiguration()
-    hadoop.set("fs.s3a.access.key", s3.access_key)
-    hadoop.set("fs.s3a.secret.key", s3.secret_key)
+    for name, value in zip(("access", "secret"), s3.keys, strict=True):
+        hadoop.set(f"fs.s3a.{name}.key", value)
 
 
 def job_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:

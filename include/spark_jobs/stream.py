@@ -88,7 +88,7 @@ def start_queries(
     queries = kafka_stream(spark, kafka, Topics(use_case.name).queries)
     rows: DataFrame = prepared_stream(spark, use_case, queries)
     writer = rows.writeStream.format("kafka").outputMode("update").queryName("queries")
-    writer = writer.option("kafka.bootstrap.servers", kafka.bootstrap).option("kafka.linger.ms", "0")
+    writer = writer.options(**kafka.spark_options()).option("kafka.linger.ms", "0")
     writer = writer.option("checkpointLocation", f"{settings.checkpoints}/queries")
     realtime = settings.queries_trigger == "realtime"
     # pyspark's own overloads do not know the keyword yet

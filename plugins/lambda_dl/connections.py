@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from include.settings import ROLE
 from lambda_dl.deployment import DEPLOYMENT
 
 S3 = "lambda_dl_s3"
@@ -24,7 +25,9 @@ ALL = (S3, KAFKA, MYSQL, HIVE, METASTORE, RAY, PREDICTOR)
 
 
 #: Variables that sign somebody in: for a process that this one starts, never for a message to another system.
-CREDENTIALS = frozenset({"S3_ACCESS_KEY", "S3_SECRET_KEY", "MYSQL_PASSWORD", "RAY_AUTH_TOKEN", "PREDICTOR_TOKEN"})
+CREDENTIALS = frozenset(
+    {"S3_ACCESS_KEY", "S3_SECRET_KEY", "MYSQL_PASSWORD", "RAY_AUTH_TOKEN", "PREDICTOR_TOKEN", "KAFKA_SASL_PASSWORD"}
+)
 
 
 class ConnectionFields(Protocol):
@@ -55,16 +58,29 @@ def url_of(connection: ConnectionFields) -> str:
 
 def _s3(connection: ConnectionFields) -> dict[str, Any]:
     extra = connection.extra_dejson
+    by_role = extra.get("credentials") == ROLE
+    keys = {"S3_ACCESS_KEY": connection.login, "S3_SECRET_KEY": connection.password}
     return {
         "S3_ENDPOINT": extra.get("endpoint_url"),
-        "S3_ACCESS_KEY": connection.login,
-        "S3_SECRET_KEY": connection.password,
+        **({"S3_CREDENTIALS": ROLE} if by_role else keys),
         "S3_REGION": extra.get("region_name") or "us-east-1",
     }
 
 
+#: The connection's extra has the names of librdkafka: Airflow's own Kafka hook and our trigger pass it on as it is.
+KAFKA_EXTRA = {
+    "security.protocol": "KAFKA_SECURITY_PROTOCOL",
+    "sasl.mechanism": "KAFKA_SASL_MECHANISM",
+    "sasl.username": "KAFKA_SASL_USERNAME",
+    "sasl.password": "KAFKA_SASL_PASSWORD",
+    "ssl.ca.location": "KAFKA_SSL_CA",
+}
+
+
 def _kafka(connection: ConnectionFields) -> dict[str, Any]:
-    return {"KAFKA_BOOTSTRAP": connection.extra_dejson.get("bootstrap.servers")}
+    extra = connection.extra_dejson
+    signing = {name: extra[key] for key, name in KAFKA_EXTRA.items() if key in extra}
+    return {"KAFKA_BOOTSTRAP": extra.get("bootstrap.servers"), **signing}
 
 
 def _mysql(connection: ConnectionFields) -> dict[str, Any]:

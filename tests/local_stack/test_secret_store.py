@@ -2,12 +2,14 @@
 
 import os
 import stat
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
 import pytest
 
+from local_stack import secret_store
 from local_stack.secret_store import write_private
 
 WRITERS, ROUNDS = 4, 200
@@ -44,3 +46,9 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         write_private(path, "\ud800")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_cluster_id_never_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = uuid.UUID(bytes=b"\xf8" + bytes(15))
+    monkeypatch.setattr(uuid, "uuid4", lambda: drawn)
+    assert secret_store.generate("kafka_cluster_id") == "A" * 22

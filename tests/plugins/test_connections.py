@@ -1,5 +1,7 @@
 """Airflow connections become the environment that include.settings reads."""
 
+import json
+
 import pytest
 from airflow.sdk import Connection
 
@@ -50,3 +52,26 @@ def test_an_incomplete_connection_is_named_and_its_secret_is_not_shown() -> None
 
 def test_an_address_keeps_its_scheme() -> None:
     assert url_of(Connection(conn_id="a", conn_type="http", schema="https", host="ray", port=1)) == "https://ray:1"
+
+
+def test_a_kafka_that_asks_for_a_password() -> None:
+    extra = {
+        "bootstrap.servers": "b:9096",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "lambda",
+        "sasl.password": "secret",
+        "ssl.ca.location": "/etc/ca.pem",
+    }
+    environment = environment_from(
+        {connections.KAFKA: Connection(conn_id="k", conn_type="kafka", extra=json.dumps(extra))}
+    )
+    assert KafkaSettings.from_environment(environment).client() == extra
+    # Ray writes a job's environment into its logs.
+    assert {name for name, value in environment.items() if value == "secret"} <= connections.CREDENTIALS
+
+
+def test_a_store_that_a_role_signs_in_to() -> None:
+    extra = {"endpoint_url": "https://s3.eu-central-1.amazonaws.com", "credentials": "role"}
+    given = Connection(conn_id="s3", conn_type="aws", login="ignored", extra=json.dumps(extra))
+    assert S3Settings.from_environment(environment_from({connections.S3: given})).keys is None
