@@ -47,6 +47,8 @@ OFFSETS: dict[str, int] = {
     "ray-autoscaler-metrics": 69,
     "ray-dashboard-metrics": 70,
 }
+#: From here on the predictors of the second use case and those behind it, one port each.
+FURTHER = (80, 99)
 RAY_WORKERS = (100, 199)  # one port a Ray worker process
 
 
@@ -55,9 +57,16 @@ class Ports:
     """All ports of one stack."""
 
     base: int
+    #: Servers that this stack has beside those of ``OFFSETS``, in the order of their ports.
+    further: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.further) > FURTHER[1] - FURTHER[0] + 1:
+            raise StackError(f"{len(self.further)} more servers need ports", "give them a stack of their own")
 
     def __getitem__(self, name: str) -> int:
-        return self.base + OFFSETS[name]
+        offset = OFFSETS[name] if name in OFFSETS else FURTHER[0] + self.further.index(name)
+        return self.base + offset
 
     def address(self, name: str) -> str:
         return f"{LOOPBACK}:{self[name]}"
