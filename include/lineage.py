@@ -28,7 +28,7 @@ from include.tables import LANDING_FILES
 from include.tombstones import retracted_keys
 from include.training.dataset import Tables
 from include.use_case import UseCase, load_use_case
-from include.use_cases import DEFAULT_USE_CASE
+from include.use_cases import chosen_use_case
 
 PREDICTIONS, FEATURES = "predictions", "features"
 #: What is told of an answer; its features are in the table too.
@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 2 if there is nothing to trace."""
     parser = argparse.ArgumentParser(description="Trace a prediction back to the landing files of its model.")
     parser.add_argument("prediction_id", help="the subject's id, as in the answer")
-    parser.add_argument("--use-case", default=os.environ.get("LAMBDA_DL_USE_CASE", DEFAULT_USE_CASE))
+    parser.add_argument("--use-case", default=chosen_use_case(os.environ))
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of text")
     options = parser.parse_args(arguments)
     s3, use_case = S3Settings.from_environment(), load_use_case(options.use_case)

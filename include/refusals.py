@@ -16,7 +16,7 @@ from include.bundle.store import ObjectStore, S3Store
 from include.gate import Check
 from include.locations import MODELS_BUCKET, Models
 from include.settings import S3Settings
-from include.use_cases import DEFAULT_USE_CASE
+from include.use_cases import chosen_use_case
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _refusal(document: dict[str, Any]) -> Refusal:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command: prints every refusal."""
     parser = argparse.ArgumentParser(description="List the candidates that the gate has refused, and why.")
-    parser.add_argument("--use-case", default=os.environ.get("LAMBDA_DL_USE_CASE", DEFAULT_USE_CASE))
+    parser.add_argument("--use-case", default=chosen_use_case(os.environ))
     use_case = parser.parse_args(arguments).use_case
     for refusal in read_refusals(S3Store(S3Settings.from_environment(), MODELS_BUCKET), use_case):
         print(refusal.words())

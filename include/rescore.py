@@ -33,7 +33,7 @@ from include.tables import LABELS
 from include.training.dataset import Tables, rows_of
 from include.training.metrics import Quality, quality
 from include.use_case import UseCase, load_use_case
-from include.use_cases import DEFAULT_USE_CASE
+from include.use_cases import chosen_use_case
 
 PREDICTIONS, FEATURES = "predictions", "features"
 #: As exact as two machines agree on one network (see ``bundle``); a changed feature moves a probability by more.
@@ -282,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--tolerance", metavar="P", type=float, default=TOLERANCE, help="in probability, default %(default)s"
     )
-    parser.add_argument("--use-case", default=os.environ.get("LAMBDA_DL_USE_CASE", DEFAULT_USE_CASE))
+    parser.add_argument("--use-case", default=chosen_use_case(os.environ))
     parser.add_argument("--json", action="store_true", help="print a JSON object with every answer that differs")
     options = parser.parse_args(arguments)
     s3, use_case = S3Settings.from_environment(), load_use_case(options.use_case)

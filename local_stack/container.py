@@ -127,7 +127,7 @@ def servers_of(stack: Stack) -> dict[str, Server]:
 def make_users(stack: Stack) -> None:
     """The databases and accounts of the stack, for clients anywhere in the network."""
     with mysql.connect(stack) as connection, connection.cursor() as cursor:
-        for statement in mysql.user_statements(stack.secrets, "%"):
+        for statement in mysql.user_statements(stack.secrets, "%", stack.use_cases):
             cursor.execute(statement)
 
 

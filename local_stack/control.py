@@ -37,7 +37,8 @@ LIVES = 3  # a server that died this often while it was starting will not come u
 def all_servers(stack: Stack) -> tuple[Server, ...]:
     """Every server of the stack, each after those it needs."""
     stores = (s3(stack), *kafka_brokers(stack), mysql(stack), metastore(stack))
-    compute = (*spark_cluster(stack), predictor(stack), stream(stack), hiveserver2(stack), ray(stack))
+    serving = [server(stack, name) for server in (predictor, stream) for name in stack.use_cases]
+    compute = (*spark_cluster(stack), *serving, hiveserver2(stack), ray(stack))
     return (*stores, *airflow_servers(stack), *compute, *superset_servers(stack))
 
 
@@ -90,6 +91,7 @@ def _trying(states: dict[str, tuple[str, int]], server: Server) -> bool:
 def _write_environment(stack: Stack) -> None:
     remember_base(stack.layout.state / "port_base", stack.ports.base)
     remember_profile(stack.layout.state, stack.profile)
+    (stack.layout.state / "use_cases").write_text(",".join(stack.use_cases) + "\n")
     write_conf(stack)
     write_private(stack.layout.env_file, render_env(stack_env(stack)))
     write_private(stack.layout.conf / "process.env", render_exports(process_env(stack)))

@@ -27,7 +27,7 @@ from rich.table import Table
 from include.locations import Lake
 from include.settings import S3Settings
 from include.use_case import UseCase, load_use_case
-from include.use_cases import DEFAULT_USE_CASE
+from include.use_cases import chosen_use_case
 from local_stack.airflow_api import AirflowApi, RunFailed, now, poll
 from local_stack.analyst import query_hive, query_mysql
 from local_stack.control import up
@@ -294,7 +294,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(description="Run all layers end to end on real facts.")
     parser.add_argument("--days", type=int, default=35, help="days of facts, from the first of the use case's history")
     parser.add_argument("--trials", type=int, default=8, help="trials of the hyper-parameter search")
-    parser.add_argument("--use-case", default=os.environ.get("LAMBDA_DL_USE_CASE", DEFAULT_USE_CASE))
+    parser.add_argument("--use-case", default=chosen_use_case(os.environ))
     return parser.parse_args(arguments)
 
 

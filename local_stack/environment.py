@@ -14,6 +14,7 @@ import os
 import shlex
 from collections.abc import Mapping
 
+from include.use_cases import USE_CASES
 from local_stack import names
 from local_stack.layout import Layout
 from local_stack.ports import LOOPBACK
@@ -33,6 +34,10 @@ def _http_services(stack: Stack) -> dict[str, str]:
         "AIRFLOW_USER": names.AIRFLOW_USER,
         "AIRFLOW_PASSWORD": secrets["airflow_password"],
         "PREDICTOR_URL": ports.url("predictor"),
+        **{
+            f"PREDICTOR_URL_{name.upper()}": ports.url(stack.server_of("predictor", name))
+            for name in stack.use_cases[1:]
+        },
         "PREDICTOR_TOKEN": secrets["predictor_token"],
         "SUPERSET_URL": ports.url("superset"),
         "SUPERSET_USER": names.SUPERSET_ADMIN,
@@ -56,7 +61,7 @@ def _stores(stack: Stack) -> dict[str, str]:
         "KAFKA_BOOTSTRAP": ports.addresses(stack.profile.brokers),
         "MYSQL_HOST": ports.host("mysql"),
         "MYSQL_PORT": str(ports["mysql"]),
-        "MYSQL_DATABASE": names.SERVING_DATABASE,
+        "MYSQL_DATABASE": stack.first_use_case,
         "MYSQL_USER": names.BATCH_USER,
         "MYSQL_PASSWORD": secrets["mysql_batch_password"],
         "MYSQL_ANALYST_USER": names.ANALYST_USER,
@@ -70,7 +75,7 @@ def _compute(stack: Stack) -> dict[str, str]:
         "HIVE_HOST": ports.host("hiveserver2"),
         "HIVE_PORT": str(ports["hiveserver2"]),
         "HIVE_USER": names.HIVE_USER,
-        "HIVE_DATABASE": names.HIVE_DATABASE,
+        "HIVE_DATABASE": stack.first_use_case,
         "METASTORE_URI": f"thrift://{ports.address('metastore')}",
         "RAY_ADDRESS": ports.url("ray-dashboard"),
         "RAY_AUTH_TOKEN": stack.secrets["ray_auth_token"],
@@ -96,6 +101,7 @@ def process_env(stack: Stack) -> dict[str, str]:
         "PATH": f"{layout.bin}:{layout.java_home / 'bin'}:{os.environ.get('PATH', os.defpath)}",
         "PYTHONPATH": f"{layout.repo}:{layout.repo / 'plugins'}",
         "PYTHONUNBUFFERED": "1",
+        USE_CASES: ",".join(stack.use_cases),
         "PYSPARK_PYTHON": str(layout.python),
         "PYSPARK_DRIVER_PYTHON": str(layout.python),
         "SPARK_HOME": str(layout.pyspark_jars.parent),

@@ -34,7 +34,7 @@ from include.locations import MODELS_BUCKET, Topics
 from include.settings import S3Settings
 from include.streaming.messages import HEARTBEAT_FIELD
 from include.use_case import HISTORY_START, UseCase, load_use_case
-from include.use_cases import DEFAULT_USE_CASE
+from include.use_cases import chosen_use_case
 from local_stack.airflow_api import AirflowApi, RunFailed
 from local_stack.control import up
 from local_stack.demo import Demo, compute_statistics, ingest, load, refresh, train, watch
@@ -256,7 +256,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--days", type=int, default=15, help="days of history to begin with, at the first start")
     parser.add_argument("--heartbeat-seconds", type=int, default=5, help="how often every source says how far it is")
     parser.add_argument("--trials", type=int, default=8, help="trials of the first hyper-parameter search")
-    parser.add_argument("--use-case", default=os.environ.get("LAMBDA_DL_USE_CASE", DEFAULT_USE_CASE))
+    parser.add_argument("--use-case", default=chosen_use_case(os.environ))
     options = parser.parse_args(arguments)
     if options.days < 1 or options.heartbeat_seconds < 1 or options.trials < 1:
         parser.error("--days, --heartbeat-seconds and --trials must be at least 1")

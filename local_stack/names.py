@@ -6,21 +6,18 @@ architecture page. Knows no address and no secret.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from include.use_cases import DEFAULT_USE_CASE
 
 BUCKETS = ("landing", "lake", "models")
 
 METASTORE_DATABASE = "hive_metastore"
 METASTORE_USER = "metastore"
-SERVING_DATABASE = DEFAULT_USE_CASE
 BATCH_USER = "lambda_batch"
 ANALYST_USER = "analyst"
 SUPERSET_DATABASE = "superset"
 SUPERSET_DB_USER = "superset"
 
-HIVE_DATABASE = DEFAULT_USE_CASE
 HIVE_USER = "analyst"
 WAREHOUSE = "s3a://lake/warehouse"
 
@@ -45,13 +42,17 @@ class Topic:
 
 #: As many days of tiles as the predictor holds.
 TILE_DAYS = 31
-TOPICS = tuple(
-    Topic(f"{DEFAULT_USE_CASE}.{suffix}", suffix in {"tiles", "models"}, TILE_DAYS if suffix == "tiles" else None)
-    for suffix in (
-        *("schedule", "departures", "arrivals", "cancellations", "weather"),
-        *("queries", "prepared_queries", "predictions", "rejected", "tiles", "models", "metrics", "batch_events"),
+#: Of every use case, beside one for each of its sources.
+KINDS = ("queries", "prepared_queries", "predictions", "rejected", "tiles", "models", "metrics", "batch_events")
+
+
+def topics_of(use_case: str, sources: Sequence[str]) -> tuple[Topic, ...]:
+    """The topics of a use case with these sources."""
+    return tuple(
+        Topic(f"{use_case}.{suffix}", suffix in {"tiles", "models"}, TILE_DAYS if suffix == "tiles" else None)
+        for suffix in (*sources, *KINDS)
     )
-)
+
 
 # One slot a pool: one GPU job, one writing driver per group of big tables (Delta on S3 loses commits of a second one).
 POOLS: dict[str, str] = {

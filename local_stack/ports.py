@@ -57,6 +57,8 @@ OFFSETS: dict[str, int] = {
     "spark-worker-2": 84,
     "spark-worker-2-page": 85,
 }
+#: From here on the predictors of the second use case and those behind it, one port each.
+FURTHER = (80, 99)
 RAY_WORKERS = (100, 199)  # one port a Ray worker process
 
 
@@ -65,6 +67,12 @@ class Ports:
     """All ports of one stack, and where they are: here on loopback alone."""
 
     base: int
+    #: Servers that this stack has beside those of ``OFFSETS``, in the order of their ports.
+    further: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.further) > FURTHER[1] - FURTHER[0] + 1:
+            raise StackError(f"{len(self.further)} more servers need ports", "give them a stack of their own")
 
     @property
     def bind(self) -> str:
@@ -72,7 +80,8 @@ class Ports:
         return LOOPBACK
 
     def __getitem__(self, name: str) -> int:
-        return self.base + OFFSETS[name]
+        offset = OFFSETS[name] if name in OFFSETS else FURTHER[0] + self.further.index(name)
+        return self.base + offset
 
     def host(self, name: str) -> str:
         """Where others find a server."""

@@ -7,11 +7,15 @@ Knows no particular server and starts nothing.
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import include.use_cases
+from include.use_cases import DEFAULT_USE_CASE, USE_CASES, read_use_cases
+from local_stack.faults import StackError
 from local_stack.layout import Layout
 from local_stack.ports import Ports, choose_base
 from local_stack.profiles import SINGLE, Profile, choose_profile
@@ -34,6 +38,16 @@ class Stack:
     overrides: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Environment variables of the deployment, which go before the stack's own."""
     profile: Profile = SINGLE
+    use_cases: tuple[str, ...] = (DEFAULT_USE_CASE,)
+
+    @property
+    def first_use_case(self) -> str:
+        """The one that has the plain names: of DAGs, of servers, and in ``stack.env``."""
+        return self.use_cases[0]
+
+    def server_of(self, kind: str, use_case: str) -> str:
+        """The name of a use case's own server of a kind: ``predictor``, ``predictor-card_fraud``."""
+        return kind if use_case == self.first_use_case else f"{kind}-{use_case}"
 
     def short_state(self) -> Path:
         """The state folder by a path short enough for Unix sockets (a link in a private folder where needed)."""
@@ -78,7 +92,23 @@ def open_stack(layout: Layout) -> Stack:
     """The stack of a state folder: created on first use."""
     layout.make_folders()
     base, profile = choose_base(layout.state / "port_base"), choose_profile(layout.state)
-    return Stack(layout, Ports(base), load_or_create(layout.secrets_file), profile=profile)
+    use_cases = choose_use_cases(layout.state / "use_cases")
+    ports = Ports(base, tuple(f"predictor-{name}" for name in use_cases[1:]))
+    return Stack(layout, ports, load_or_create(layout.secrets_file), profile=profile, use_cases=use_cases)
+
+
+def choose_use_cases(memory: Path, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The use cases that are asked for, else those that the state folder remembers, else the one that is shipped."""
+    remembered = {USE_CASES: memory.read_text().strip()} if memory.is_file() else {}
+    try:
+        found = read_use_cases({USE_CASES: environment[USE_CASES]} if environment.get(USE_CASES) else remembered)
+    except ValueError as error:
+        raise StackError(str(error), "name each once") from error
+    packages = Path(include.use_cases.__file__).parent
+    for name in found:
+        if not name.isidentifier() or not (packages / name / "__init__.py").is_file():
+            raise StackError(f"{USE_CASES} names {name!r}, which is no package in include/use_cases", "make use-case")
+    return found
 
 
 def done_once(stamp: Path, key: str, action: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from include.settings import KafkaSettings, S3Settings, SettingError, require
-from include.use_cases import DEFAULT_USE_CASE
+from include.use_cases import chosen_use_case
 
 MIN_TOKEN_LENGTH = 16
 
@@ -47,7 +47,7 @@ class ServiceConfig:
         general S3 keys when set. Raises ``SettingError`` naming the variable at fault.
         """
         return cls(
-            use_case=environment.get("LAMBDA_DL_USE_CASE", DEFAULT_USE_CASE),
+            use_case=chosen_use_case(environment),
             token=_token(environment),
             s3=_s3(environment),
             kafka=KafkaSettings.from_environment(environment),

@@ -43,7 +43,7 @@ from include.training.provenance import provenance
 from include.training.recipe import Team
 from include.training.scratch import Scratch, scratch_from_environment
 from include.use_case import UseCase, load_use_case
-from include.use_cases import DEFAULT_USE_CASE
+from include.use_cases import chosen_use_case
 
 #: A trial's process has one thread (see ``tune``); the last training has the machine's.
 THREADS_OF_A_TRIAL = 1
@@ -257,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 1 if another model came out, 2 if the model cannot be trained again here."""
     parser = argparse.ArgumentParser(description="Train a model again from its lineage and compare every weight.")
     parser.add_argument("model_id", help="of a bundle, or its first characters")
-    parser.add_argument("--use-case", default=os.environ.get("LAMBDA_DL_USE_CASE", DEFAULT_USE_CASE))
+    parser.add_argument("--use-case", default=chosen_use_case(os.environ))
     parser.add_argument("--json", action="store_true", help="print a JSON object instead of text")
     options = parser.parse_args(arguments)
     s3, use_case = S3Settings.from_environment(), load_use_case(options.use_case)

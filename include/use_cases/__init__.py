@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
-#: The one that is meant where ``LAMBDA_DL_USE_CASE`` names none.
+#: The one that is meant where no variable names one.
 DEFAULT_USE_CASE = "flight_delay"
+#: The variable with the one that a program works on that works on one: a predictor, a command.
+USE_CASE = "LAMBDA_DL_USE_CASE"
 #: The variable with all use cases of a deployment, separated by commas; the first has the plain names.
 USE_CASES = "LAMBDA_DL_USE_CASES"
 
@@ -14,4 +16,9 @@ def read_use_cases(environment: Mapping[str, str]) -> tuple[str, ...]:
     names = tuple(filter(None, (word.strip() for word in environment.get(USE_CASES, "").split(","))))
     if len(set(names)) < len(names):
         raise ValueError(f"setting {USE_CASES} names a use case twice: {', '.join(names)}")
-    return names or (environment.get("LAMBDA_DL_USE_CASE") or DEFAULT_USE_CASE,)
+    return names or (environment.get(USE_CASE) or DEFAULT_USE_CASE,)
+
+
+def chosen_use_case(environment: Mapping[str, str]) -> str:
+    """The use case of a program that works on one: of ``LAMBDA_DL_USE_CASE``, or the deployment's first."""
+    return environment.get(USE_CASE) or read_use_cases(environment)[0]

@@ -21,7 +21,7 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 
 from include.use_case import UseCase, load_use_case
-from include.use_cases import DEFAULT_USE_CASE
+from include.use_cases import chosen_use_case
 from local_stack.airflow_api import AirflowApi, RunFailed
 from local_stack.faults import StackError
 from local_stack.layout import layout_from
@@ -81,7 +81,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--seed", type=int, default=0, help="of the injected shares")
     add("--kill", type=kill, action="append", default=[], metavar="SERVER@HH:MM", help="kill -9 at a simulated time")
     add("--verify", action="store_true", help="then run the days through the batch layer and compare")
-    add("--use-case", default=os.environ.get("LAMBDA_DL_USE_CASE", DEFAULT_USE_CASE))
+    add("--use-case", default=chosen_use_case(os.environ))
     options = parser.parse_args(arguments)
     if options.step_minutes < 1 or (options.speed is not None and options.speed <= 0):
         parser.error("--step-minutes and --speed must be above 0")

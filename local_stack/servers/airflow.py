@@ -130,7 +130,7 @@ def _connections(stack: Stack) -> dict[str, dict[str, Any]]:
             "port": ports["mysql"],
             "login": names.BATCH_USER,
             "password": secrets["mysql_batch_password"],
-            "schema": names.SERVING_DATABASE,
+            "schema": stack.first_use_case,
             "extra": {"client": "mysql-connector-python", "allow_local_infile": True},
         },
         "lambda_dl_hive": {

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from local_stack.names import TOPICS, Topic
+from local_stack.names import Topic, topics_of
 from local_stack.process import run_step
 from local_stack.stack import Server, Stack
 
@@ -127,12 +127,20 @@ def _probe(stack: Stack, name: str) -> None:
         raise ConnectionError(f"no broker at {stack.ports.address(name)}")
 
 
+def topics(stack: Stack) -> list[Topic]:
+    """Every topic of the stack's use cases."""
+    from include.use_case import load_use_case
+
+    named = [(name, [contract.name for contract in load_use_case(name).sources]) for name in stack.use_cases]
+    return [topic for name, sources in named for topic in topics_of(name, sources)]
+
+
 def _make_topics(stack: Stack) -> None:
     from confluent_kafka.cimpl import NewTopic
 
     admin = _admin(stack)
     present = admin.list_topics(timeout=10).topics
-    wanted = [topic for topic in TOPICS if topic.name not in present]
+    wanted = [topic for topic in topics(stack) if topic.name not in present]
     new = [
         NewTopic(
             topic.name,

@@ -1,7 +1,7 @@
-"""MySQL: MariaDB with one database for the Hive metastore, one that analysts read, and one for Superset's own tables.
+"""MySQL: MariaDB with a database for the Hive metastore, one for each use case, which analysts read, and Superset's.
 
-Four accounts beside root: the metastore's, the batch layer's (writes the serving database), the analysts' (reads it)
-and Superset's. Their passwords are set again on every start, so that the secrets file is always right.
+Four accounts beside root: the metastore's, the batch layer's (writes the use cases' databases), the analysts'
+(reads them) and Superset's. Their passwords are set again on every start, so that the secrets file is always right.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from local_stack import names
@@ -64,7 +64,7 @@ def _as_root() -> tuple[str, ...]:
 
 def _prepare(stack: Stack) -> None:
     """Create the data folder in one step: what broke off half-way is thrown away."""
-    write_private(stack.layout.conf / "accounts.sql", account_sql(stack.secrets))
+    write_private(stack.layout.conf / "accounts.sql", account_sql(stack.secrets, stack.use_cases))
     data = stack.layout.data / "mysql"
     if data.is_dir():
         return
@@ -84,7 +84,7 @@ def _prepare(stack: Stack) -> None:
     partial.rename(data)
 
 
-def account_sql(secrets: Mapping[str, str]) -> str:
+def account_sql(secrets: Mapping[str, str], use_cases: Sequence[str]) -> str:
     """What the server runs before it takes its first connection: root's own account, then those of its users."""
     lines = [
         "DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host NOT IN ('localhost', '127.0.0.1'))",
@@ -92,22 +92,22 @@ def account_sql(secrets: Mapping[str, str]) -> str:
         *_account("root", "localhost", secrets["mysql_root_password"]),
         *_account("root", LOOPBACK, secrets["mysql_root_password"]),
         f"GRANT ALL ON *.* TO root@'{LOOPBACK}' WITH GRANT OPTION",
-        *user_statements(secrets, LOOPBACK),
+        *user_statements(secrets, LOOPBACK, use_cases),
     ]
     return "".join(f"{line};\n" for line in lines)
 
 
-def user_statements(secrets: Mapping[str, str], host: str) -> list[str]:
+def user_statements(secrets: Mapping[str, str], host: str, use_cases: Sequence[str]) -> list[str]:
     """Databases, accounts that sign in from ``host``, their passwords and rights; MariaDB and MySQL read them alike."""
     grants = (
         (names.METASTORE_USER, "mysql_metastore_password", names.METASTORE_DATABASE, "ALL"),
-        (names.BATCH_USER, "mysql_batch_password", names.SERVING_DATABASE, "ALL"),
-        (names.ANALYST_USER, "mysql_analyst_password", names.SERVING_DATABASE, "SELECT"),
+        *((names.BATCH_USER, "mysql_batch_password", name, "ALL") for name in use_cases),
+        *((names.ANALYST_USER, "mysql_analyst_password", name, "SELECT") for name in use_cases),
         (names.SUPERSET_DB_USER, "mysql_superset_password", names.SUPERSET_DATABASE, "ALL"),
     )
     lines = [
         f"CREATE DATABASE IF NOT EXISTS {names.METASTORE_DATABASE} CHARACTER SET latin1",
-        f"CREATE DATABASE IF NOT EXISTS {names.SERVING_DATABASE} CHARACTER SET utf8mb4",
+        *(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4" for name in use_cases),
         f"CREATE DATABASE IF NOT EXISTS {names.SUPERSET_DATABASE} CHARACTER SET utf8mb4",
     ]
     for user, secret, database, rights in grants:

@@ -6,6 +6,7 @@ from local_stack.environment import process_env, stack_env
 from local_stack.ports import LOOPBACK
 from local_stack.stack import Server, Stack
 
+KIND = "predictor"
 MODULE = "speed_service"
 NOT_ITS_BUSINESS = (
     *("AIRFLOW_PASSWORD", "SUPERSET_PASSWORD", "SUPERSET_ANALYST_PASSWORD", "RAY_AUTH_TOKEN"),
@@ -14,22 +15,25 @@ NOT_ITS_BUSINESS = (
 )
 
 
-def predictor(stack: Stack) -> Server:
+def predictor(stack: Stack, use_case: str = "") -> Server:
+    """The predictor of a use case, of the first one by default: a process serves one."""
+    served = use_case or stack.first_use_case
+    name = stack.server_of(KIND, served)
     return Server(
-        name="predictor",
-        address=stack.ports.url("predictor"),
-        port_names=("predictor",),
+        name=name,
+        address=stack.ports.url(name),
+        port_names=(name,),
         needs=("s3", "kafka"),
-        command=_command(stack),
-        env=_env(stack),
-        probe=lambda: _probe(stack),
+        command=_command(stack, name),
+        env={**_env(stack), "LAMBDA_DL_USE_CASE": served},
+        probe=lambda: _probe(stack, name),
         pending=lambda: _missing_app(stack),
         stop_as_group=True,
     )
 
 
-def _command(stack: Stack) -> tuple[str, ...]:
-    python, port = str(stack.layout.bin / "python"), str(stack.ports["predictor"])
+def _command(stack: Stack, name: str = KIND) -> tuple[str, ...]:
+    python, port = str(stack.layout.bin / "python"), str(stack.ports[name])
     return (python, "-m", MODULE, "--host", LOOPBACK, "--port", port, "--workers", "1")
 
 
@@ -45,7 +49,7 @@ def _missing_app(stack: Stack) -> str:
     return "" if (stack.layout.repo / MODULE / "__main__.py").exists() else f"{MODULE} is not there yet"
 
 
-def _probe(stack: Stack) -> None:
+def _probe(stack: Stack, name: str) -> None:
     import requests
 
-    requests.get(f"{stack.ports.url('predictor')}/healthz", timeout=5).raise_for_status()
+    requests.get(f"{stack.ports.url(name)}/healthz", timeout=5).raise_for_status()

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 
-from include.use_cases import DEFAULT_USE_CASE
 from local_stack.environment import process_env
 from local_stack.stack import Server, Stack
 
+KIND = "stream"
 #: One slot for the queries' never-ending task, one for each source topic in a micro-batch; threads, not cores.
 MASTER = "local[8]"
 #: Long-lived: it pays to let the JVM optimise.
@@ -18,42 +18,45 @@ JVM = "-XX:+UseSerialGC"
 ALIVE_SECONDS = 60.0
 
 
-def stream(stack: Stack) -> Server:
+def stream(stack: Stack, use_case: str = "") -> Server:
+    """The streaming job of a use case, of the first one by default."""
+    streamed = use_case or stack.first_use_case
+    name = stack.server_of(KIND, streamed)
     return Server(
-        name="stream",
+        name=name,
         address=f"{stack.ports.address('kafka')} (topics)",
         needs=("s3", "kafka"),
-        command=_command(stack),
-        env=_env(stack),
-        prepare=lambda: _prepare(stack),
-        probe=lambda: _probe(stack),
+        command=_command(stack, streamed),
+        env=_env(stack, name),
+        prepare=lambda: _prepare(stack, name),
+        probe=lambda: _probe(stack, name),
         on_demand=True,
         start_limit_s=600,  # two queries over a cold JVM: minutes where the cores are shared
         stop_as_group=True,
     )
 
 
-def _command(stack: Stack) -> tuple[str, ...]:
+def _command(stack: Stack, use_case: str) -> tuple[str, ...]:
     job = stack.layout.repo / "include" / "spark_jobs" / "stream.py"
     options = ("--master", MASTER, "--driver-memory", "1g", "--driver-java-options", JVM)
-    return (str(stack.layout.bin / "spark-submit"), *options, str(job), "--use-case", DEFAULT_USE_CASE)
+    return (str(stack.layout.bin / "spark-submit"), *options, str(job), "--use-case", use_case)
 
 
-def _env(stack: Stack) -> dict[str, str]:
+def _env(stack: Stack, name: str) -> dict[str, str]:
     return {
         **process_env(stack),
-        "LAMBDA_DL_CHECKPOINTS": str(stack.layout.data / "stream"),
+        "LAMBDA_DL_CHECKPOINTS": str(stack.layout.data / name),
         "LAMBDA_DL_DIE_WITH_PARENT": "1",
     }
 
 
-def _prepare(stack: Stack) -> None:
-    (stack.layout.data / "stream").mkdir(mode=0o700, exist_ok=True)
+def _prepare(stack: Stack, name: str) -> None:
+    (stack.layout.data / name).mkdir(mode=0o700, exist_ok=True)
 
 
-def _probe(stack: Stack) -> None:
+def _probe(stack: Stack, name: str) -> None:
     """The job touches a file in its checkpoint folder while both queries are active."""
-    alive = stack.layout.data / "stream" / "alive"
-    started = (stack.layout.run / "stream.sh").stat().st_mtime
+    alive = stack.layout.data / name / "alive"
+    started = (stack.layout.run / f"{name}.sh").stat().st_mtime
     if not alive.is_file() or alive.stat().st_mtime < max(started, time.time() - ALIVE_SECONDS):
         raise ConnectionError("the streaming job has not said that its queries run")

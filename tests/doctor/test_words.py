@@ -121,11 +121,13 @@ def test_topics() -> None:
 
 
 def test_every_topic_of_the_data_flow_is_asked_for() -> None:
-    from local_stack.names import TOPICS
+    from include.use_case import load_use_case
+    from local_stack.names import topics_of
 
+    topics = topics_of("flight_delay", [source.name for source in load_use_case("flight_delay").sources])
     wanted, compacted = wanted_topics("flight_delay")
-    assert set(wanted) == {topic.name for topic in TOPICS}
-    assert set(compacted) == {topic.name for topic in TOPICS if topic.compacted}
+    assert set(wanted) == {topic.name for topic in topics}
+    assert set(compacted) == {topic.name for topic in topics if topic.compacted}
 
 
 def test_components_that_do_not_beat() -> None:

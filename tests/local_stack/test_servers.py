@@ -22,7 +22,7 @@ from pyhive import hive
 from local_stack import supervision
 from local_stack.control import all_servers, probe_fault
 from local_stack.environment import stack_env
-from local_stack.names import BUCKETS, POOLS, TOPICS
+from local_stack.names import BUCKETS, POOLS
 from local_stack.servers import kafka, mysql
 from local_stack.stack import Stack
 
@@ -80,7 +80,7 @@ def test_kafka_delivers_what_was_produced_and_has_the_topics(running: Stack) -> 
     bootstrap = {"bootstrap.servers": running.ports.address("kafka")}
     topic = f"test.{uuid.uuid4().hex}"
     admin = make_topics(bootstrap["bootstrap.servers"], [NewTopic(topic, 1, 1)])
-    assert {t.name for t in TOPICS} <= set(admin.list_topics(timeout=10).topics)
+    assert {t.name for t in kafka.topics(running)} <= set(admin.list_topics(timeout=10).topics)
     producer = Producer({**bootstrap, "enable.idempotence": True})
     producer.produce(topic, value=b"{}")
     assert producer.flush(30) == 0
@@ -97,8 +97,8 @@ def test_kafka_keeps_each_topic_as_long_as_its_topic_says(running: Stack) -> Non
     from confluent_kafka.admin import ConfigResource
 
     admin = kafka._admin(running)
-    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic.name) for topic in TOPICS]
-    for topic, future in zip(TOPICS, admin.describe_configs(resources).values(), strict=True):
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic.name) for topic in kafka.topics(running)]
+    for topic, future in zip(kafka.topics(running), admin.describe_configs(resources).values(), strict=True):
         config = future.result(30)
         assert config["retention.ms"].value == ("-1" if topic.days is None else str(topic.days * 86_400_000))
         assert ("compact" in config["cleanup.policy"].value) == topic.compacted

@@ -2,6 +2,7 @@
 
 import pytest
 
+from include.use_cases import chosen_use_case
 from lambda_dl.cases import FIRST, Case, case_of
 from lambda_dl.deployment import read_deployment
 
@@ -26,6 +27,12 @@ def test_a_person_is_asked_only_where_a_deployment_says_so() -> None:
 def test_a_deployment_names_its_use_cases(environment: dict[str, str], names: tuple[str, ...]) -> None:
     found = read_deployment(environment)
     assert (found.use_cases, found.use_case) == (names, names[0])
+
+
+def test_a_program_that_works_on_one_takes_the_named_one_or_the_first() -> None:
+    both = {"LAMBDA_DL_USE_CASES": "flight_delay,fraud"}
+    assert (chosen_use_case({}), chosen_use_case(both)) == ("flight_delay", "flight_delay")
+    assert chosen_use_case({**both, "LAMBDA_DL_USE_CASE": "fraud"}) == "fraud"
 
 
 def test_a_use_case_that_is_named_twice_is_refused() -> None:

@@ -5,19 +5,22 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "use-cases.md").read_text()
+#: A use case and its tests; and its deployment.
+BUILD, DEPLOY = GUIDE.split("\n## 5. ")
 NAME = "card_fraud"
 TEMPLATE = ROOT / "include" / "use_cases" / "template"
 #: Installed once for a checkout; a copy shares it.
 TOOLCHAIN = ("boot", "cache", "jars", "java", "venv")
 #: What is installed is the checkout's: make must not look after it in the copy.
 MAKE = """#!/bin/sh
-exec {make} -o install "$@"
+exec {make} -o install -o install-dashboards "$@"
 """
 
 
@@ -28,7 +31,8 @@ def shell_blocks(text: str) -> list[str]:
 
 def commands() -> list[list[str]]:
     """Every command of the guide, as words."""
-    return [shlex.split(line, comments=True) for block in shell_blocks(GUIDE) for line in block.splitlines() if line]
+    lines = [line for block in shell_blocks(GUIDE) for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line]
 
 
 def test_every_command_names_what_there_is() -> None:
@@ -41,6 +45,9 @@ def test_every_command_names_what_there_is() -> None:
         if "-m" in names and names[names.index("-m") + 1] != "pytest":
             module = ROOT / names[names.index("-m") + 1].replace(NAME, "template").replace(".", "/")
             assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), words
+        if "local_stack.run_dag" in names:
+            named = [word.partition("__") for word in names if word.endswith(f"__{NAME}")]
+            assert named and all((ROOT / "dags" / f"{stem}.py").exists() for stem, _, _ in named), words
 
 
 def test_the_table_has_every_module_of_the_template() -> None:
@@ -67,20 +74,47 @@ def copy_of_checkout(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.drill
-def test_a_reader_who_runs_the_commands_gets_a_use_case(tmp_path: Path) -> None:
-    copy = copy_of_checkout(tmp_path / "checkout")
-    tools = tmp_path / "tools"
+def reader_of(folder: Path) -> dict[str, str]:
+    """The environment of a reader's shell, which knows nothing of the stack that these tests run on."""
+    tools = folder / "tools"
     tools.mkdir()
     (tools / "make").write_text(MAKE.format(make=shutil.which("make")))
     (tools / "make").chmod(0o755)
-    # A reader's shell knows nothing of the stack that these tests run on.
-    kept = {name: value for name, value in os.environ.items() if name in {"HOME", "LANG", "TMPDIR", "TRY_PORT_BASE"}}
-    environment = {**kept, "PATH": f"{tools}:{os.environ['PATH']}"}
-    for block in shell_blocks(GUIDE):
-        print(block, flush=True)
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=copy, env=environment)
-        assert done.returncode == 0, block
+    kept = {name: value for name, value in os.environ.items() if name in {"HOME", "LANG", "TMPDIR"}}
+    # Beside whatever runs here already.
+    base = os.environ.get("TRY_PORT_BASE", "21800")
+    return {**kept, "TRY_PORT_BASE": base, "LAMBDA_DL_PORT_BASE": base, "PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def run(block: str, copy: Path, environment: dict[str, str]) -> None:
+    """Run one block as a reader would."""
+    print(block, flush=True)
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=copy, env=environment)
+    assert done.returncode == 0, block
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A copy of the checkout and the environment of a reader; what the commands have started is stopped again."""
+    folder = tmp_path_factory.mktemp("reader")
+    copy, environment = copy_of_checkout(folder / "checkout"), reader_of(folder)
+    yield copy, environment
+    run("make down", copy, environment)
+
+
+@pytest.mark.drill
+def test_a_reader_who_runs_the_commands_gets_a_use_case(reader: tuple[Path, dict[str, str]]) -> None:
+    copy, environment = reader
+    for block in shell_blocks(BUILD):
+        run(block, copy, environment)
     assert (copy / "include" / "use_cases" / NAME / "contracts.py").exists()
-    assert (copy / "docs" / "schemas" / f"{NAME}.predictions.json").exists()
-    assert (copy / "docs" / "schemas" / f"{NAME}.orders.json").exists()
+    for kind in ("predictions", "orders"):
+        assert (copy / "docs" / "schemas" / f"{NAME}.{kind}.json").exists()
+
+
+@pytest.mark.drill
+def test_a_reader_who_goes_on_has_it_beside_the_shipped_one(reader: tuple[Path, dict[str, str]]) -> None:
+    """Through Airflow's DAGs to an answer: the last command fails unless the predictor answers."""
+    copy, environment = reader
+    for block in shell_blocks(DEPLOY):
+        run(block, copy, environment)

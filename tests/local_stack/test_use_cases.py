@@ -1,0 +1,77 @@
+"""A stack with two use cases: the first keeps every name, the second has servers, databases and topics of its own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from local_stack.control import all_servers
+from local_stack.environment import process_env, stack_env
+from local_stack.faults import StackError
+from local_stack.ports import FURTHER, OFFSETS, Ports
+from local_stack.servers import kafka
+from local_stack.servers.mysql import account_sql
+from local_stack.servers.predictor import predictor
+from local_stack.servers.stream import stream
+from local_stack.stack import Stack, choose_use_cases
+
+FIRST, SECOND = "flight_delay", "template"
+
+
+@pytest.fixture
+def both(stack: Stack) -> Stack:
+    """The stack with a second use case."""
+    return replace(stack, ports=replace(stack.ports, further=(f"predictor-{SECOND}",)), use_cases=(FIRST, SECOND))
+
+
+def test_use_cases_are_asked_for_then_remembered(tmp_path: Path) -> None:
+    memory = tmp_path / "use_cases"
+    assert choose_use_cases(memory, {}) == (FIRST,)
+    memory.write_text(f"{FIRST},{SECOND}\n")
+    assert choose_use_cases(memory, {}) == (FIRST, SECOND)
+    assert choose_use_cases(memory, {"LAMBDA_DL_USE_CASES": SECOND}) == (SECOND,)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("nobody", "'nobody', which is no package"), (f"{FIRST},{FIRST}", "twice")]
+)
+def test_use_cases_that_cannot_be_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(StackError, match=words):
+        choose_use_cases(tmp_path / "use_cases", {"LAMBDA_DL_USE_CASES": text})
+
+
+def test_the_second_has_servers_of_its_own(both: Stack, stack: Stack) -> None:
+    names = {server.name for server in all_servers(both)}
+    assert names - {server.name for server in all_servers(stack)} == {f"predictor-{SECOND}", f"stream-{SECOND}"}
+    for make, setting in ((predictor, "LAMBDA_DL_USE_CASE"), (stream, "LAMBDA_DL_CHECKPOINTS")):
+        assert make(both).env[setting] == make(stack).env[setting]
+        assert SECOND in make(both, SECOND).env[setting]
+    assert stream(both, SECOND).command[-1] == SECOND
+    assert predictor(both).address == predictor(stack).address != predictor(both, SECOND).address
+
+
+def test_its_ports_are_nobody_elses() -> None:
+    most = FURTHER[1] - FURTHER[0] + 1
+    ports = Ports(21000, tuple(f"predictor-{number}" for number in range(most)))
+    opened = ports.listening([*OFFSETS, *ports.further])
+    assert len([port for port in opened if port < 30000]) == len(OFFSETS) + most
+    assert not set(opened) & set(range(*ports.ray_workers))
+    with pytest.raises(StackError, match="more servers need ports"):
+        Ports(21000, tuple("x" * (most + 1)))
+
+
+def test_clients_find_both_and_the_first_where_it_was(both: Stack, stack: Stack) -> None:
+    names = set(stack_env(both)) - set(stack_env(stack))
+    assert names == {f"PREDICTOR_URL_{SECOND.upper()}"}
+    assert stack_env(stack).items() <= stack_env(both).items()
+    assert process_env(both)["LAMBDA_DL_USE_CASES"] == f"{FIRST},{SECOND}"
+
+
+def test_it_has_a_database_and_topics_of_its_own(both: Stack) -> None:
+    sql = account_sql(both.secrets, both.use_cases)
+    for name in (FIRST, SECOND):
+        assert f"CREATE DATABASE IF NOT EXISTS {name} " in sql
+        assert f"GRANT SELECT ON {name}.* TO analyst@" in sql and f"GRANT ALL ON {name}.* TO lambda_batch@" in sql
+    topics = {topic.name for topic in kafka.topics(both)}
+    assert {f"{FIRST}.weather", f"{FIRST}.models", f"{SECOND}.orders", f"{SECOND}.models"} <= topics
+    assert len(topics) == 13 + 11
