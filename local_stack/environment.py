@@ -33,6 +33,7 @@ def _http_services(stack: Stack) -> dict[str, str]:
         "AIRFLOW_USER": names.AIRFLOW_USER,
         "AIRFLOW_PASSWORD": secrets["airflow_password"],
         "PREDICTOR_URL": ports.url("predictor"),
+        "PREDICTOR_URLS": ",".join(map(ports.url, stack.profile.services)),
         "PREDICTOR_TOKEN": secrets["predictor_token"],
         "SUPERSET_URL": ports.url("superset"),
         "SUPERSET_USER": names.SUPERSET_ADMIN,

@@ -1,4 +1,7 @@
-"""The predictor: the speed service under uvicorn, with keys that read and never write."""
+"""The predictor: the speed service, or as many of them as the profile says, with keys that read and never write.
+
+Several are members of one consumer group and share the partitions of the queries.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,27 @@ NOT_ITS_BUSINESS = (
 )
 
 
-def predictor(stack: Stack) -> Server:
+def predictors(stack: Stack) -> tuple[Server, ...]:
+    """Every speed service."""
+    return tuple(_service(stack, name) for name in stack.profile.services)
+
+
+def _service(stack: Stack, name: str) -> Server:
     return Server(
-        name="predictor",
-        address=stack.ports.url("predictor"),
-        port_names=("predictor",),
+        name=name,
+        address=stack.ports.url(name),
+        port_names=(name,),
         needs=("s3", "kafka"),
-        command=_command(stack),
+        command=_command(stack, name),
         env=_env(stack),
-        probe=lambda: _probe(stack),
+        probe=lambda: _probe(stack, name),
         pending=lambda: _missing_app(stack),
         stop_as_group=True,
     )
 
 
-def _command(stack: Stack) -> tuple[str, ...]:
-    python, port = str(stack.layout.bin / "python"), str(stack.ports["predictor"])
+def _command(stack: Stack, name: str) -> tuple[str, ...]:
+    python, port = str(stack.layout.bin / "python"), str(stack.ports[name])
     return (python, "-m", MODULE, "--host", LOOPBACK, "--port", port, "--workers", "1")
 
 
@@ -45,7 +53,7 @@ def _missing_app(stack: Stack) -> str:
     return "" if (stack.layout.repo / MODULE / "__main__.py").exists() else f"{MODULE} is not there yet"
 
 
-def _probe(stack: Stack) -> None:
+def _probe(stack: Stack, name: str) -> None:
     import requests
 
-    requests.get(f"{stack.ports.url('predictor')}/healthz", timeout=5).raise_for_status()
+    requests.get(f"{stack.ports.url(name)}/healthz", timeout=5).raise_for_status()
