@@ -17,6 +17,8 @@ TEST_ENV := LAMBDA_DL_STATE=.local/test LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LA
 ON_FOUR_SERVERS := tests/spark_jobs tests/training tests/recovery tests/use_cases
 # Jobs run on the workers of a profile that has them; a stack remembers its profile, like its ports.
 FOUR_SERVERS := s3 kafka mysql metastore $(if $(filter spark-kafka,$(PROFILE)),spark-worker-1 spark-worker-2)
+SERVERS_OF_spark-kafka := s3 kafka mysql metastore spark-worker-1 spark-worker-2 stream predictor
+SERVERS_OF_ray-services := s3 kafka mysql metastore ray-worker-1 ray-worker-2 stream predictor predictor-2
 ifdef PROFILE
 export LAMBDA_DL_PROFILE := $(PROFILE)
 endif
@@ -47,7 +49,7 @@ try-use-case: install ## the tests of a use case, from its contracts to an answe
 	$(STACK) up s3 kafka mysql metastore && source .local/try/conf/process.env && \
 	$(PY) -m pytest tests/use_cases/test_$(NAME).py tests/use_cases/test_$(NAME)_on_servers.py
 
-up: install $(if $(ALL),install-dashboards) ## start the core servers (ALL=1: also the streaming job, HiveServer2, Ray and Superset; PROFILE=spark-kafka: as a small cluster) and wait until they are healthy
+up: install $(if $(ALL),install-dashboards) ## start the core servers (ALL=1: also the streaming job, HiveServer2, Ray and Superset; PROFILE=spark-kafka or ray-services: as a small cluster) and wait until they are healthy
 	@$(STACK) up $(if $(ALL),--all)
 
 down: ## stop all servers; the data stays
@@ -123,9 +125,11 @@ bench-speed: install ## the predictor beside five other ways to serve the same w
 bench-training: install ## the network beside a tuned LightGBM and pytabkit on a year of flights; searches; ten nights: ARGS="--only quality"
 	@RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 $(PY) -m tests.bench.training $(ARGS)
 
-drills: install ## servers and jobs killed at random moments while analysts read, on a stack of its own: ARGS="--reads 100000 --seed 7"
-	@export LAMBDA_DL_STATE=.local/drill LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/drill; \
-	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore hiveserver2 && source .local/drill/conf/process.env && $(PY) -m pytest -m drill $(ON_FOUR_SERVERS) tests/deployment && $(PY) -m tests.drills.serving $(ARGS)
+drills: install ## servers and jobs killed at random moments while analysts read, on a stack of its own: ARGS="--reads 100000 --seed 7"; PROFILE=spark-kafka: those of a profile
+	@export LAMBDA_DL_STATE=.local/drill$(addprefix -,$(PROFILE)) LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); \
+	$(STACK) down && rm -rf $$LAMBDA_DL_STATE; trap '$(STACK) down' EXIT; \
+	$(STACK) up $(or $(SERVERS_OF_$(PROFILE)),s3 kafka mysql metastore hiveserver2) && source $$LAMBDA_DL_STATE/conf/process.env && \
+	$(if $(PROFILE),$(PY) -m pytest -m drill tests/profiles/test_$(subst -,_,$(PROFILE)).py,$(PY) -m pytest -m drill $(ON_FOUR_SERVERS) tests/deployment && $(PY) -m tests.drills.serving $(ARGS))
 
 drill-compose: install ## the services of docker-compose.yml as processes in a network of their own; needs root or user namespaces
 	@$(PY) -m tests.drills.compose $(ARGS)

@@ -182,7 +182,8 @@ def _cluster_conf(stack: Stack) -> dict[str, str]:
 
 def ray_worker(stack: Stack) -> Server:
     """A node that joins Ray's head, with the processors and accelerators that Docker gives it."""
-    head, ports = ray.ray(stack), stack.ports
+    head, *_ = ray.ray_cluster(stack)
+    ports = stack.ports
     first, last = ports.ray_workers
     return Server(
         name="ray-worker",

@@ -21,8 +21,8 @@ from local_stack.servers.hiveserver2 import hiveserver2
 from local_stack.servers.kafka import kafka_brokers
 from local_stack.servers.metastore import metastore
 from local_stack.servers.mysql import mysql
-from local_stack.servers.predictor import predictor
-from local_stack.servers.ray import ray
+from local_stack.servers.predictor import predictors
+from local_stack.servers.ray import ray_cluster
 from local_stack.servers.s3 import s3
 from local_stack.servers.spark import spark_cluster
 from local_stack.servers.stream import stream
@@ -37,8 +37,8 @@ LIVES = 3  # a server that died this often while it was starting will not come u
 def all_servers(stack: Stack) -> tuple[Server, ...]:
     """Every server of the stack, each after those it needs."""
     stores = (s3(stack), *kafka_brokers(stack), mysql(stack), metastore(stack))
-    serving = [server(stack, name) for server in (predictor, stream) for name in stack.use_cases]
-    compute = (*spark_cluster(stack), *serving, hiveserver2(stack), ray(stack))
+    streams = [stream(stack, name) for name in stack.use_cases]
+    compute = (*spark_cluster(stack), *predictors(stack), *streams, hiveserver2(stack), *ray_cluster(stack))
     return (*stores, *airflow_servers(stack), *compute, *superset_servers(stack))
 
 

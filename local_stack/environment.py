@@ -38,6 +38,7 @@ def _http_services(stack: Stack) -> dict[str, str]:
             f"PREDICTOR_URL_{name.upper()}": ports.url(stack.server_of("predictor", name))
             for name in stack.use_cases[1:]
         },
+        "PREDICTOR_URLS": ",".join(map(ports.url, stack.profile.services)),
         "PREDICTOR_TOKEN": secrets["predictor_token"],
         "SUPERSET_URL": ports.url("superset"),
         "SUPERSET_USER": names.SUPERSET_ADMIN,

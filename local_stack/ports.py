@@ -26,6 +26,7 @@ OFFSETS: dict[str, int] = {
     "airflow-api": 0,
     "predictor": 1,
     "superset": 2,
+    "predictor-2": 3,
     "s3": 10,
     "s3-master": 11,
     "s3-filer": 12,
@@ -56,6 +57,18 @@ OFFSETS: dict[str, int] = {
     "spark-worker-1-page": 83,
     "spark-worker-2": 84,
     "spark-worker-2-page": 85,
+    "ray-worker-1-agent": 86,
+    "ray-worker-1-agent-grpc": 87,
+    "ray-worker-1-node": 88,
+    "ray-worker-1-objects": 89,
+    "ray-worker-1-runtime-env": 90,
+    "ray-worker-1-metrics": 91,
+    "ray-worker-2-agent": 92,
+    "ray-worker-2-agent-grpc": 93,
+    "ray-worker-2-node": 94,
+    "ray-worker-2-objects": 95,
+    "ray-worker-2-runtime-env": 96,
+    "ray-worker-2-metrics": 97,
 }
 #: From here on the predictors of the second use case and those behind it, one port each.
 FURTHER = (80, 99)
@@ -100,6 +113,12 @@ class Ports:
     @property
     def ray_workers(self) -> tuple[int, int]:
         return self.base + RAY_WORKERS[0], self.base + RAY_WORKERS[1]
+
+    def share_of_ray_workers(self, number: int, of: int) -> tuple[int, int]:
+        """The ports of one of several nodes' worker processes, from 0."""
+        first, last = self.ray_workers
+        each = (last - first + 1) // of
+        return first + number * each, first + (number + 1) * each - 1
 
     def listening(self, names: Iterable[str]) -> dict[int, str]:
         """Every port that these servers open, with the name of who opens it."""

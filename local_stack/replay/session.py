@@ -79,7 +79,7 @@ class Session:
     queries: Sequence[Query]
     outcomes: Mapping[str, int]
     announced: Sequence[Fact] = ()
-    predictor_url: str | None = None
+    predictor_urls: Sequence[str] = ()
     say: Callable[[str], None] = print
     asked_over_http: list[Identity] = field(default_factory=list)
     refused: dict[Identity, str] = field(default_factory=dict)
@@ -128,9 +128,9 @@ class Session:
         with ExitStack() as open_here:
             open_here.enter_context(watched(self.use_case, self.bootstrap, self.opening, borders, answers))
             predictor = None
-            if self.predictor_url is not None:
-                client = open_here.enter_context(httpx.Client(base_url=self.predictor_url, timeout=30))
-                predictor = PredictorBorders(client)
+            if self.predictor_urls:
+                clients = [httpx.Client(base_url=url, timeout=30) for url in self.predictor_urls]
+                predictor = PredictorBorders(*map(open_here.enter_context, clients))
             http = HttpAsker.at(self.use_case, self.environment, answers) if plan.over_http else None
             yield Replay(
                 self.use_case,
@@ -194,7 +194,7 @@ def prepare(use_case: UseCase, environment: Mapping[str, str], plan: Plan) -> Se
         [query for query in queries if plan.begin <= query.at < plan.end],
         read_outcomes(use_case, first, last),
         announced_facts(use_case, start, opening.borders),
-        environment["PREDICTOR_URL"],
+        (environment.get("PREDICTOR_URLS") or environment["PREDICTOR_URL"]).split(","),
     )
 
 

@@ -74,13 +74,16 @@ class Borders:
 
 
 class PredictorBorders:
-    """The borders of the tiles that the predictor holds, and answers with, as its metrics say."""
+    """The borders of the tiles that the predictor holds, and answers with, as its metrics say.
 
-    def __init__(self, client: httpx.Client) -> None:
-        self._client = client
+    Of several, those that answer count: one that died is not waited for, since another takes over its queries.
+    """
+
+    def __init__(self, *clients: httpx.Client) -> None:
+        self._clients = clients
 
     def behind(self, minute: datetime, sources: Iterable[str]) -> dict[str, datetime | None]:
-        """The sources of which the predictor holds less than what came before ``minute``; all while it is away."""
+        """The sources of which a predictor holds less than what came before ``minute``; all while none is there."""
         return _behind(self._borders(), minute, sources)
 
     def wait_for(self, minute: datetime, sources: Iterable[str], seconds: float) -> None:
@@ -93,10 +96,16 @@ class PredictorBorders:
             time.sleep(PREDICTOR_POLL_SECONDS)
 
     def _borders(self) -> dict[str, datetime]:
+        told = [borders for client in self._clients if (borders := self._borders_of(client)) is not None]
+        known = set.intersection(*map(set, told)) if told else set()
+        return {source: min(borders[source] for borders in told) for source in known}
+
+    @staticmethod
+    def _borders_of(client: httpx.Client) -> dict[str, datetime] | None:
         try:
-            text = self._client.get("/metrics").raise_for_status().text
+            text = client.get("/metrics").raise_for_status().text
         except httpx.HTTPError:
-            return {}
+            return None
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         return {
             sample.labels["source"]: datetime.fromtimestamp(sample.value, UTC)

@@ -144,7 +144,7 @@ def _make_topics(stack: Stack) -> None:
     new = [
         NewTopic(
             topic.name,
-            num_partitions=1,
+            num_partitions=partitions(stack, topic),
             replication_factor=min(MOST_COPIES, len(stack.profile.brokers)),
             config=topic_config(topic),
         )
@@ -152,6 +152,11 @@ def _make_topics(stack: Stack) -> None:
     ]
     for created in admin.create_topics(new).values() if new else ():
         created.result(30)
+
+
+def partitions(stack: Stack, topic: Topic) -> int:
+    """Speed services share the partitions of the queries; the other topics are read in one order by everybody."""
+    return len(stack.profile.services) if topic.name.endswith("queries") else 1
 
 
 def topic_config(topic: Topic) -> dict[str, str]:

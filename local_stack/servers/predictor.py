@@ -1,4 +1,7 @@
-"""The predictor: the speed service under uvicorn, with keys that read and never write."""
+"""The predictor: the speed service, or as many of them as the profile says, with keys that read and never write.
+
+Several are members of one consumer group and share the partitions of the queries.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +18,28 @@ NOT_ITS_BUSINESS = (
 )
 
 
-def predictor(stack: Stack, use_case: str = "") -> Server:
-    """The predictor of a use case, of the first one by default: a process serves one."""
-    served = use_case or stack.first_use_case
-    name = stack.server_of(KIND, served)
+def predictors(stack: Stack) -> tuple[Server, ...]:
+    """Every speed service: those of the profile for the first use case, one for each further one."""
+    first = [_service(stack, name, stack.first_use_case) for name in stack.profile.services]
+    further = [_service(stack, stack.server_of(KIND, use_case), use_case) for use_case in stack.use_cases[1:]]
+    return (*first, *further)
+
+
+def _service(stack: Stack, name: str, use_case: str) -> Server:
     return Server(
         name=name,
         address=stack.ports.url(name),
         port_names=(name,),
         needs=("s3", "kafka"),
         command=_command(stack, name),
-        env={**_env(stack), "LAMBDA_DL_USE_CASE": served},
+        env={**_env(stack), "LAMBDA_DL_USE_CASE": use_case},
         probe=lambda: _probe(stack, name),
         pending=lambda: _missing_app(stack),
         stop_as_group=True,
     )
 
 
-def _command(stack: Stack, name: str = KIND) -> tuple[str, ...]:
+def _command(stack: Stack, name: str) -> tuple[str, ...]:
     python, port = str(stack.layout.bin / "python"), str(stack.ports[name])
     return (python, "-m", MODULE, "--host", LOOPBACK, "--port", port, "--workers", "1")
 

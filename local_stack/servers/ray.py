@@ -1,9 +1,11 @@
-"""Ray: one head node with its job API; every call needs the token.
+"""Ray: a head node with its job API, and as many nodes besides it as the profile says; every call needs the token.
 
 Several of Ray's own ports listen on all interfaces whatever address it is given; the token is what guards them.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from local_stack.environment import process_env
 from local_stack.ports import LOOPBACK
@@ -16,7 +18,65 @@ PORT_NAMES = (
 )
 
 
-def ray(stack: Stack) -> Server:
+#: A node besides the head: what its ports are called, and the option that sets each.
+NODE_PORTS = {
+    "agent": "dashboard-agent-listen-port",
+    "agent-grpc": "dashboard-agent-grpc-port",
+    "node": "node-manager-port",
+    "objects": "object-manager-port",
+    "runtime-env": "runtime-env-agent-port",
+    "metrics": "metrics-export-port",
+}
+#: What a node of a cluster has in its environment: the token and the S3 keys, which never travel with a job.
+NODE_ENVIRONMENT = (
+    *("PATH", "PYTHONUNBUFFERED", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "S3_ACCESS_KEY", "S3_SECRET_KEY"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"),
+)
+
+
+def ray_cluster(stack: Stack) -> tuple[Server, ...]:
+    """The head and the nodes besides it."""
+    return (_head(stack), *(_node(stack, name) for name in stack.profile.workers_of_ray))
+
+
+def _node(stack: Stack, name: str) -> Server:
+    known = process_env(stack)
+    return Server(
+        name=name,
+        address=stack.ports.address(f"{name}-node"),
+        port_names=tuple(f"{name}-{port}" for port in NODE_PORTS),
+        needs=("ray",),
+        command=_node_command(stack, name),
+        env={
+            **{key: known[key] for key in NODE_ENVIRONMENT},
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        },
+        prepare=lambda: (stack.layout.data / name).mkdir(mode=0o700, exist_ok=True),
+        probe=lambda: _probe_node(stack, name),
+        on_demand=True,
+        start_limit_s=300,
+        stop_as_group=True,
+    )
+
+
+def _node_command(stack: Stack, name: str) -> tuple[str, ...]:
+    return (
+        *(str(stack.layout.bin / "ray"), "start", "--block", "--disable-usage-stats"),
+        *(f"--address={stack.ports.address('ray-gcs')}", f"--node-ip-address={LOOPBACK}", f"--node-name={name}"),
+        *(f"--{option}={stack.ports[f'{name}-{port}']}" for port, option in NODE_PORTS.items()),
+        *_worker_ports(stack, 1 + stack.profile.workers_of_ray.index(name)),
+        "--num-cpus=1",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        f"--temp-dir={stack.short_state() / 'data' / name}",
+    )
+
+
+def _worker_ports(stack: Stack, number: int) -> tuple[str, str]:
+    first, last = stack.ports.share_of_ray_workers(number, 1 + stack.profile.ray_workers)
+    return f"--min-worker-port={first}", f"--max-worker-port={last}"
+
+
+def _head(stack: Stack) -> Server:
     return Server(
         name="ray",
         address=stack.ports.url("ray-dashboard"),
@@ -46,7 +106,6 @@ def _env(stack: Stack) -> dict[str, str]:
 
 def _command(stack: Stack) -> tuple[str, ...]:
     ports = stack.ports
-    first_worker, last_worker = ports.ray_workers
     return (
         *(str(stack.layout.bin / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
         *((f"--node-ip-address={LOOPBACK}",) if ports.bind == LOOPBACK else ()),
@@ -60,16 +119,29 @@ def _command(stack: Stack) -> tuple[str, ...]:
         f"--object-manager-port={ports['ray-objects']}",
         f"--runtime-env-agent-port={ports['ray-runtime-env']}",
         f"--metrics-export-port={ports['ray-metrics']}",
-        f"--min-worker-port={first_worker}",
-        f"--max-worker-port={last_worker}",
-        "--num-cpus=2",
+        *_worker_ports(stack, 0),
+        # Where there are other nodes, they compute: what they do crosses from one to the other.
+        f"--num-cpus={0 if stack.profile.ray_workers else 2}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={stack.short_state() / 'data' / 'ray'}",
     )
 
 
-def _probe(stack: Stack) -> None:
+def _ask(stack: Stack, path: str) -> Any:
     import requests
 
     headers = {"Authorization": f"Bearer {stack.secrets['ray_auth_token']}"}
-    requests.get(f"{stack.ports.url('ray-dashboard')}/api/jobs/", headers=headers, timeout=5).raise_for_status()
+    answer = requests.get(f"{stack.ports.url('ray-dashboard')}{path}", headers=headers, timeout=5)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _probe(stack: Stack) -> None:
+    _ask(stack, "/api/jobs/")
+
+
+def _probe_node(stack: Stack, name: str) -> None:
+    """The head knows a living node of this name."""
+    nodes = _ask(stack, "/api/v0/nodes?detail=1")["data"]["result"]["result"]
+    if not any(node["node_name"] == name and node["state"] == "ALIVE" for node in nodes):
+        raise ConnectionError(f"the head knows no living node {name}")

@@ -15,7 +15,7 @@ from local_stack.ports import LOOPBACK
 from local_stack.servers import kafka, s3, superset
 from local_stack.servers.airflow import airflow_env
 from local_stack.servers.mysql import mysql
-from local_stack.servers.predictor import predictor
+from local_stack.servers.predictor import predictors
 from local_stack.spark_conf import for_hiveserver2
 from local_stack.stack import Stack
 from tests.deployment.compose_file import ROOT, interpolated, loaded
@@ -102,7 +102,7 @@ MARIADB_PLACES = {
 
 
 def test_the_predictor_gets_what_the_embedded_one_gets(stack: Stack) -> None:
-    wanted = predictor(stack).env
+    wanted = predictors(stack)[0].env
     given = SERVICES["predictor"]["environment"]
     assert {name: wanted[name] for name in given} == given
     assert {"PREDICTOR_TOKEN", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "KAFKA_BOOTSTRAP"} <= set(given)

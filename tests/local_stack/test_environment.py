@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from local_stack.environment import process_env, render_env, render_exports, stack_env
 from local_stack.servers.airflow import WAIT_FOR_LOCK_S, airflow_env, connections, pools
 from local_stack.servers.hiveserver2 import BATCH_SECRETS, hiveserver2
-from local_stack.servers.predictor import predictor
+from local_stack.servers.predictor import predictors
 from local_stack.stack import Stack
 
 DESIGN = """AIRFLOW_URL AIRFLOW_USER AIRFLOW_PASSWORD PREDICTOR_URL PREDICTOR_TOKEN S3_ENDPOINT S3_ACCESS_KEY
@@ -47,7 +47,7 @@ def test_secrets_are_private_random_and_kept(stack: Stack) -> None:
 
 
 def test_the_predictor_gets_its_own_key_and_no_batch_secret(stack: Stack) -> None:
-    env = predictor(stack).env
+    env = predictors(stack)[0].env
     assert env["S3_ACCESS_KEY"] == stack.secrets["predictor_s3_access_key"]
     given = set(env.values())
     for name in ("s3_secret_key", "mysql_batch_password", "ray_auth_token", "airflow_password"):

@@ -24,7 +24,7 @@ from local_stack.live import (
 )
 from local_stack.replay.timeline import Fact, Query, Step
 from local_stack.servers.airflow import airflow_env
-from local_stack.servers.predictor import predictor
+from local_stack.servers.predictor import predictors
 from local_stack.stack import Stack
 
 USE_CASE = load_use_case("flight_delay")
@@ -153,7 +153,7 @@ def test_history_begins_once_and_the_schedule_never_ends(stack: Stack) -> None:
     assert own_settings(stack.layout) == {}
     keep_settings(stack.layout, first)
     assert own_settings(stack.layout) == first
-    for environment in (process_env(stack), airflow_env(stack), predictor(stack).env):
+    for environment in (process_env(stack), airflow_env(stack), predictors(stack)[0].env):
         assert environment["LAMBDA_DL_HISTORY_START"] == "2026-11-09"
         assert environment["LAMBDA_DL_LAST_DAY"] == ""
 

@@ -1,5 +1,6 @@
 """Profiles: remembered with the data, and clusters whose processes know each other and nothing of a driver's."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from local_stack.control import all_servers, choose, stop_waves
 from local_stack.environment import process_env, stack_env
 from local_stack.faults import StackError
+from local_stack.names import TOPICS
 from local_stack.ports import OFFSETS, remember_base
 from local_stack.profiles import PROFILES, SETTING, SINGLE, choose_profile, remember_profile
 from local_stack.servers import kafka, spark
@@ -120,3 +122,37 @@ def test_without_workers_there_is_no_cluster_and_no_secret_for_it(stack: Stack) 
     assert spark_servers(stack) == []
     assert not any("authenticate" in name for name in for_jobs(stack))
     assert process_env(stack)["SPARK_MASTER"] == "local[2]"
+
+
+@pytest.fixture
+def services(stack: Stack) -> Stack:
+    return replace(stack, profile=PROFILES["ray-services"])
+
+
+def test_two_services_share_two_partitions_of_queries_and_of_nothing_else(services: Stack, stack: Stack) -> None:
+    shared = {topic.name for topic in TOPICS if kafka.partitions(services, topic) == 2}
+    assert shared == {"flight_delay.queries", "flight_delay.prepared_queries"}
+    assert {kafka.partitions(stack, topic) for topic in TOPICS} == {1}
+    assert stack_env(services)["PREDICTOR_URLS"] == "http://127.0.0.1:21001,http://127.0.0.1:21003"
+    assert stack_env(services)["PREDICTOR_URL"] == stack_env(stack)["PREDICTOR_URLS"] == "http://127.0.0.1:21001"
+
+
+def test_a_ray_node_has_the_token_and_the_s3_keys_and_no_other_secret(services: Stack) -> None:
+    nodes = [server for server in all_servers(services) if server.name.startswith("ray-worker")]
+    assert len(nodes) == 2
+    for node in nodes:
+        known = {name for name, value in services.secrets.items() if value in node.env.values()}
+        assert known == {"ray_auth_token", "s3_access_key", "s3_secret_key"}
+        assert not {"PYTHONPATH", "S3_ENDPOINT", "KAFKA_BOOTSTRAP"} & set(node.env)
+
+
+def test_nodes_of_ray_start_their_workers_on_ports_of_their_own(services: Stack) -> None:
+    shares = [services.ports.share_of_ray_workers(number, 3) for number in range(3)]
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(shares))
+    assert (shares[0][0], shares[-1][1]) <= services.ports.ray_workers
+
+
+def test_the_head_computes_only_where_it_is_alone(services: Stack, stack: Stack) -> None:
+    for one, cpus in ((stack, 2), (services, 0)):
+        (head,) = (server for server in all_servers(one) if server.name == "ray")
+        assert f"--num-cpus={cpus}" in head.command

@@ -11,8 +11,6 @@ from local_stack.faults import StackError
 from local_stack.ports import FURTHER, OFFSETS, Ports
 from local_stack.servers import kafka
 from local_stack.servers.mysql import account_sql
-from local_stack.servers.predictor import predictor
-from local_stack.servers.stream import stream
 from local_stack.stack import Stack, choose_use_cases
 
 FIRST, SECOND = "flight_delay", "template"
@@ -41,13 +39,13 @@ def test_use_cases_that_cannot_be_are_refused(tmp_path: Path, text: str, words: 
 
 
 def test_the_second_has_servers_of_its_own(both: Stack, stack: Stack) -> None:
-    names = {server.name for server in all_servers(both)}
-    assert names - {server.name for server in all_servers(stack)} == {f"predictor-{SECOND}", f"stream-{SECOND}"}
-    for make, setting in ((predictor, "LAMBDA_DL_USE_CASE"), (stream, "LAMBDA_DL_CHECKPOINTS")):
-        assert make(both).env[setting] == make(stack).env[setting]
-        assert SECOND in make(both, SECOND).env[setting]
-    assert stream(both, SECOND).command[-1] == SECOND
-    assert predictor(both).address == predictor(stack).address != predictor(both, SECOND).address
+    one, two = ({server.name: server for server in all_servers(each)} for each in (stack, both))
+    assert two.keys() - one.keys() == {f"predictor-{SECOND}", f"stream-{SECOND}"}
+    for name, setting in (("predictor", "LAMBDA_DL_USE_CASE"), ("stream", "LAMBDA_DL_CHECKPOINTS")):
+        assert two[name].env[setting] == one[name].env[setting]
+        assert SECOND in two[f"{name}-{SECOND}"].env[setting]
+    assert two[f"stream-{SECOND}"].command[-1] == SECOND
+    assert two["predictor"].address == one["predictor"].address != two[f"predictor-{SECOND}"].address
 
 
 def test_its_ports_are_nobody_elses() -> None:

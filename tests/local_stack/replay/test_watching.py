@@ -63,6 +63,21 @@ def test_the_predictor_is_waited_for_until_it_holds_the_tiles() -> None:
     assert next(borders, "all asked") == "all asked"
 
 
+def at(*borders: datetime) -> httpx.Client:
+    """A predictor that has come so far in the sources a, b, ...; without any it is away."""
+    lines = [f'stream_border_timestamp_seconds{{source="{s}"}} {b.timestamp()}' for s, b in zip("ab", borders)]  # noqa: B905
+    text = "# TYPE stream_border_timestamp_seconds gauge\n" + "\n".join(lines) + "\n"
+    answer = httpx.MockTransport(lambda request: httpx.Response(200 if borders else 503, text=text))
+    return httpx.Client(base_url="http://predictor", transport=answer)
+
+
+def test_of_several_predictors_the_slowest_counts_and_one_that_is_away_does_not() -> None:
+    assert PredictorBorders(at(ELEVEN, ELEVEN), at(ELEVEN, TEN)).behind(ELEVEN, ["a", "b"]) == {"b": TEN}
+    assert PredictorBorders(at(ELEVEN, ELEVEN), at(ELEVEN)).behind(ELEVEN, ["a", "b"]) == {"b": None}
+    assert PredictorBorders(at(ELEVEN, ELEVEN), at()).behind(ELEVEN, ["a", "b"]) == {}
+    assert PredictorBorders(at(), at()).behind(ELEVEN, ["a"]) == {"a": None}
+
+
 def test_a_predictor_that_does_not_follow_is_named() -> None:
     away = httpx.MockTransport(lambda request: httpx.Response(503))
     predictor = PredictorBorders(httpx.Client(base_url="http://predictor", transport=away))
