@@ -71,7 +71,7 @@ OFFSETS: dict[str, int] = {
     "ray-worker-2-metrics": 97,
 }
 #: From here on the predictors of the second use case and those behind it, one port each.
-FURTHER = (80, 99)
+FURTHER = (71, 79)
 RAY_WORKERS = (100, 199)  # one port a Ray worker process
 
 
