@@ -13,8 +13,10 @@ from include.settings import S3Settings
 from include.training import tune
 from include.training.progress import ProgressPrinter
 from include.training.tune import SearchPlan, connect_ray, s3_filesystem, search
-from tests.training.test_tune import small
+from tests.training.synthetic import days, material, rows
 
+#: Enough for a trial of many seconds: it has to be at work when its node is killed.
+ROWS_A_DAY = 30_000
 #: One trial at a time: what the next one tries then follows from the seed alone.
 PLAN = SearchPlan(trials=4, epochs=4, seed=5, max_concurrent=1)
 
@@ -32,7 +34,9 @@ def main() -> None:
     """Search, and print the trials and a digest of the best one's weights."""
     tune.ProgressPrinter = Told  # type: ignore[misc]
     connect_ray()
-    found = search(small(), PLAN, sys.argv[1], s3_filesystem(S3Settings.from_environment()))
+    data = rows(day_count=3, per_day=ROWS_A_DAY)
+    known = material(data.between(*days(2)), data.between(days(3)[2], days(3)[2]))
+    found = search(known, PLAN, sys.argv[1], s3_filesystem(S3Settings.from_environment()))
     digest = hashlib.sha256()
     for name, weights in sorted(found.loop.best_network().state_dict().items()):
         digest.update(name.encode() + weights.numpy().tobytes())
