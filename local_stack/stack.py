@@ -21,7 +21,8 @@ from local_stack.ports import Ports, choose_base
 from local_stack.profiles import SINGLE, Profile, choose_profile
 from local_stack.secret_store import load_or_create
 
-LONGEST_SOCKET_FOLDER = 40  # a Unix socket's path holds 107 characters, and Ray adds some 60
+# A Unix socket's path holds 107 characters; Ray adds 80 (/data/ray/session_<moment>_<pid>/sockets/dash_TaskEventsHead).
+LONGEST_SOCKET_FOLDER = 27
 
 
 def nothing() -> None:

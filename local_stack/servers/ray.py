@@ -5,6 +5,7 @@ Several of Ray's own ports listen on all interfaces whatever address it is given
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from local_stack.environment import process_env
@@ -47,11 +48,8 @@ def _node(stack: Stack, name: str) -> Server:
         port_names=tuple(f"{name}-{port}" for port in NODE_PORTS),
         needs=("ray",),
         command=_node_command(stack, name),
-        env={
-            **{key: known[key] for key in NODE_ENVIRONMENT},
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        },
-        prepare=lambda: (stack.layout.data / name).mkdir(mode=0o700, exist_ok=True),
+        env={**{key: known[key] for key in NODE_ENVIRONMENT}, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
+        prepare=lambda: _node_folder(stack, name).mkdir(mode=0o700, exist_ok=True),
         probe=lambda: _probe_node(stack, name),
         on_demand=True,
         start_limit_s=300,
@@ -61,14 +59,19 @@ def _node(stack: Stack, name: str) -> Server:
 
 def _node_command(stack: Stack, name: str) -> tuple[str, ...]:
     return (
-        *(str(stack.layout.bin / "ray"), "start", "--block", "--disable-usage-stats"),
+        *(str(stack.layout.python), "-m", "local_stack.ray_node", "start", "--block", "--disable-usage-stats"),
         *(f"--address={stack.ports.address('ray-gcs')}", f"--node-ip-address={LOOPBACK}", f"--node-name={name}"),
         *(f"--{option}={stack.ports[f'{name}-{port}']}" for port, option in NODE_PORTS.items()),
         *_worker_ports(stack, 1 + stack.profile.workers_of_ray.index(name)),
         "--num-cpus=1",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
-        f"--temp-dir={stack.short_state() / 'data' / name}",
+        f"--temp-dir={_node_folder(stack, name)}",
     )
+
+
+def _node_folder(stack: Stack, name: str) -> Path:
+    """Short, since the paths of its sockets are bounded."""
+    return stack.short_state() / "data" / name.replace("worker-", "")
 
 
 def _worker_ports(stack: Stack, number: int) -> tuple[str, str]:

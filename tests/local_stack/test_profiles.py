@@ -9,7 +9,6 @@ import pytest
 from local_stack.control import all_servers, choose, stop_waves
 from local_stack.environment import process_env, stack_env
 from local_stack.faults import StackError
-from local_stack.names import TOPICS
 from local_stack.ports import OFFSETS, remember_base
 from local_stack.profiles import PROFILES, SETTING, SINGLE, choose_profile, remember_profile
 from local_stack.servers import kafka, spark
@@ -130,9 +129,9 @@ def services(stack: Stack) -> Stack:
 
 
 def test_two_services_share_two_partitions_of_queries_and_of_nothing_else(services: Stack, stack: Stack) -> None:
-    shared = {topic.name for topic in TOPICS if kafka.partitions(services, topic) == 2}
+    shared = {topic.name for topic in kafka.topics(services) if kafka.partitions(services, topic) == 2}
     assert shared == {"flight_delay.queries", "flight_delay.prepared_queries"}
-    assert {kafka.partitions(stack, topic) for topic in TOPICS} == {1}
+    assert {kafka.partitions(stack, topic) for topic in kafka.topics(stack)} == {1}
     assert stack_env(services)["PREDICTOR_URLS"] == "http://127.0.0.1:21001,http://127.0.0.1:21003"
     assert stack_env(services)["PREDICTOR_URL"] == stack_env(stack)["PREDICTOR_URLS"] == "http://127.0.0.1:21001"
 
