@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from include.use_cases import read_use_cases
 from local_stack import secret_store, supervision
 from local_stack.control import all_servers, probe_fault, wait_healthy
 from local_stack.faults import StackError
@@ -28,7 +29,8 @@ from local_stack.layout import Layout, layout_from
 from local_stack.ports import LOOPBACK, Ports
 from local_stack.secret_store import write_private
 from local_stack.servers import mysql, ray
-from local_stack.spark_conf import for_jobs, render, write_conf
+from local_stack.servers.spark import MASTER, WORKER
+from local_stack.spark_conf import for_jobs, render, shared_secret, write_conf
 from local_stack.stack import Server, Stack
 
 #: In a container's own network; docker-compose.yml publishes on loopback.
@@ -36,7 +38,6 @@ EVERYWHERE = "0.0.0.0"
 OVERRIDING = ("AIRFLOW__", "AIRFLOW_CONN_LAMBDA_DL_", "LAMBDA_DL_")
 #: In the place of a secret that a container has no business with.
 WITHHELD = "withheld-from-this-container"
-MASTER, WORKER = "org.apache.spark.deploy.master.Master", "org.apache.spark.deploy.worker.Worker"
 DAY_S = 24 * 60 * 60
 
 #: The ports inside the network: those that each project's documentation names, where it names one.
@@ -84,7 +85,8 @@ class ServicePorts(Ports):
         return EVERYWHERE
 
     def __getitem__(self, name: str) -> int:
-        return USUAL[name]
+        # A further use case's predictor is a service of its own: predictor-card_fraud.
+        return USUAL["predictor"] if name.startswith("predictor-") else USUAL[name]
 
     def host(self, name: str) -> str:
         return SERVICE_OF.get(name, name)
@@ -105,7 +107,8 @@ def container_stack(layout: Layout, environment: Mapping[str, str]) -> Stack:
     given = {name: value for name, value in environment.items() if name.startswith(OVERRIDING)}
     ports = ServicePorts()
     jobs = {"AIRFLOW_CONN_LAMBDA_DL_SPARK": json.dumps(spark_connection(ports, environment))}
-    return Stack(layout, ports, secrets_from(environment), {**jobs, **given})
+    secrets, use_cases = secrets_from(environment), read_use_cases(environment)
+    return Stack(layout, ports, secrets, {**jobs, **given}, use_cases=use_cases)
 
 
 def spark_connection(ports: Ports, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -129,11 +132,6 @@ def make_users(stack: Stack) -> None:
     with mysql.connect(stack) as connection, connection.cursor() as cursor:
         for statement in mysql.user_statements(stack.secrets, "%", stack.use_cases):
             cursor.execute(statement)
-
-
-def spark_secret(stack: Stack) -> dict[str, str]:
-    """What everybody in Spark's cluster has to know to be talked to."""
-    return {"spark.authenticate": "true", "spark.authenticate.secret": stack.secrets["spark_secret"]}
 
 
 def spark_master(stack: Stack) -> Server:
@@ -177,7 +175,7 @@ def _spark_daemon(stack: Stack, name: str, main: str, *arguments: str, page: str
 def _cluster_conf(stack: Stack) -> dict[str, str]:
     """What executors leave behind (logs, the code they were sent) goes after a day."""
     cleanup = {"spark.worker.cleanup.enabled": "true", "spark.worker.cleanup.appDataTtl": str(DAY_S)}
-    return {**spark_secret(stack), **cleanup, "spark.master.rest.enabled": "false"}
+    return {**shared_secret(stack), **cleanup, "spark.master.rest.enabled": "false"}
 
 
 def ray_worker(stack: Stack) -> Server:
@@ -213,7 +211,7 @@ def prepare(stack: Stack, server: Server) -> None:
     """Every file that the server reads, in this container."""
     write_conf(stack)
     if stack.secrets["spark_secret"] != WITHHELD:  # jobs start here, or run here
-        jobs = render({**for_jobs(stack), **spark_secret(stack)})
+        jobs = render({**for_jobs(stack), **shared_secret(stack)})
         write_private(stack.layout.conf / "spark" / "spark-defaults.conf", jobs)
     (stack.layout.run / "started").touch()
     server.prepare()

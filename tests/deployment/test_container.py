@@ -64,3 +64,9 @@ def test_the_image_has_the_jars_of_what_it_runs() -> None:
 
     assert set(IMAGE_SETS) < {jar.jar_set for jar in read_lock()}
     assert {"metastore", "spark"} == set(IMAGE_SETS)
+
+
+def test_a_deployment_may_have_several_use_cases(tmp_path: Path) -> None:
+    stack = container_stack(Layout(REPO_ROOT, tmp_path), {"LAMBDA_DL_USE_CASES": "flight_delay,template"})
+    assert stack.use_cases == ("flight_delay", "template")
+    assert (stack.ports.host("predictor-template"), stack.ports["predictor-template"]) == ("predictor-template", 8000)

@@ -30,8 +30,8 @@ from local_stack.layout import layout_from
 from tests.deployment.compose_file import ROOT
 
 pytestmark = pytest.mark.drill
-LIMIT_SECONDS = 180
-USER, PASSWORD = "lambda", 'a pass"word\\'
+LIMIT_SECONDS = 300
+USER, PASSWORD = "lambda", "correct-horse-battery"
 TOPIC = "secured.topic"
 MODULES = "org.apache.kafka.common.security"
 #: Reads what is on the topic by Spark, and writes it back in capitals.
@@ -117,7 +117,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
     file.write_text("".join(f"{name}={escaped(value)}\n" for name, value in settings.items()))
     layout = layout_from({})
     java = (str(layout.java), "-Xmx384m", "-XX:+UseSerialGC", "-cp", f"{layout.jars / 'kafka'}/*")
-    scram = f"SCRAM-SHA-512=[name={USER},password={quoted(PASSWORD)}]"
+    scram = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
     cluster = ("--cluster-id", "MkU3OEVBNTcwNTJENDM2Qk", "--add-scram", scram)
     subprocess.run([*java, "kafka.tools.StorageTool", "format", "-c", str(file), *cluster], check=True)
     with (folder / "log").open("wb") as log:
@@ -133,12 +133,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
 
 def wait_for_topic(kafka: KafkaSettings, broker: subprocess.Popen[bytes], log: Path) -> None:
     """Until the broker has made the topic."""
-    end = time.monotonic() + LIMIT_SECONDS
+    end, admin = time.monotonic() + LIMIT_SECONDS, AdminClient({**kafka.client(), "log_level": 0})
     while time.monotonic() < end and broker.poll() is None:
-        made = AdminClient({**kafka.client(), "log_level": 0}).create_topics([NewTopic(TOPIC, 1, 1)])
+        made = admin.create_topics([NewTopic(TOPIC, 1, 1)])
         try:
-            made[TOPIC].result(10)
+            made[TOPIC].result(60)
             return
+        except TimeoutError:
+            continue
         except KafkaException as error:
             if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 return

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from include.use_cases import DEFAULT_USE_CASE
 from local_stack import compose_env, container, names
 from local_stack.environment import process_env
 from local_stack.jars import read_lock
@@ -66,7 +67,7 @@ def test_every_image_has_a_tag_and_ours_the_project_s_version() -> None:
 
 def test_kafka_has_the_embedded_broker_s_settings(stack: Stack) -> None:
     given = SERVICES["kafka"]["environment"]
-    wanted = dict(line.split("=", 1) for line in kafka.properties(stack).splitlines())
+    wanted = dict(line.split("=", 1) for line in kafka.properties(stack, "kafka").splitlines())
     places = {"log.dirs", "listeners", "advertised.listeners", "listener.security.protocol.map"}
     for name, value in wanted.items():
         if name not in places:
@@ -176,6 +177,6 @@ def test_what_the_deployment_says_goes_before_what_the_stack_says(stack: Stack) 
 
 def test_the_names_are_those_of_the_stack(stack: Stack) -> None:
     given = SERVICES["superset"]["environment"]
-    assert given["MYSQL_DATABASE"] == names.SERVING_DATABASE
+    assert given["MYSQL_DATABASE"] == given["HIVE_DATABASE"] == DEFAULT_USE_CASE
     assert given["MYSQL_ANALYST_USER"] == names.ANALYST_USER
     assert SERVICES["predictor"]["environment"]["S3_REGION"] == names.S3_REGION
