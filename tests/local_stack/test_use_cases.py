@@ -50,7 +50,7 @@ def test_the_second_has_servers_of_its_own(both: Stack, stack: Stack) -> None:
 
 def test_its_ports_are_nobody_elses() -> None:
     most = FURTHER[1] - FURTHER[0] + 1
-    ports = Ports(21000, tuple(f"predictor-{number}" for number in range(most)))
+    ports = Ports(21000, tuple(f"predictor-case_{number}" for number in range(most)))
     opened = ports.listening([*OFFSETS, *ports.further])
     assert len([port for port in opened if port < 30000]) == len(OFFSETS) + most
     assert not set(opened) & set(range(*ports.ray_workers))
