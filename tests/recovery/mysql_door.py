@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 from tests.recovery.door import Door
@@ -29,23 +29,31 @@ class Handler(BaseRequestHandler):
 
     def handle(self) -> None:
         """Until one of the two sides goes, or somebody dies."""
-        door, answered = self.server.door, threading.Event()
+        answered = threading.Event()
         with socket.create_connection(self.server.behind) as behind:
             threading.Thread(target=pass_back, args=(behind, self.request, answered), daemon=True).start()
-            while packet := read_packet(self.request):
-                number = door.count(statement_of(packet))
-                meant = bool(number) and number == door.kill_at
-                if meant and not door.after:
-                    door.kill()
-                # What still comes from somebody dead came too late.
-                if door.kill_at and number >= door.kill_at and not (meant and door.after):
-                    return
-                answered.clear()
-                behind.sendall(packet)
-                if meant:
-                    answered.wait(PATIENCE_S)
-                    door.kill()
-                    return
+            self.pass_on(behind, answered)
+            # Closing alone would wait for the thread that reads, and the lock of somebody dead with it.
+            with suppress(OSError):
+                behind.shutdown(socket.SHUT_RDWR)
+
+    def pass_on(self, behind: socket.socket, answered: threading.Event) -> None:
+        """Every packet, up to the one that somebody dies of."""
+        door = self.server.door
+        while packet := read_packet(self.request):
+            number = door.count(statement_of(packet))
+            meant = bool(number) and number == door.kill_at
+            if meant and not door.after:
+                door.kill()
+            # What still comes from somebody dead came too late.
+            if door.kill_at and number >= door.kill_at and not (meant and door.after):
+                return
+            answered.clear()
+            behind.sendall(packet)
+            if meant:
+                answered.wait(PATIENCE_S)
+                door.kill()
+                return
 
 
 def statement_of(packet: bytes) -> str:
