@@ -30,7 +30,7 @@ from local_stack.ports import LOOPBACK, Ports
 from local_stack.secret_store import write_private
 from local_stack.servers import mysql, ray
 from local_stack.servers.spark import MASTER, WORKER
-from local_stack.spark_conf import for_jobs, render, shared_secret, write_conf
+from local_stack.spark_conf import cluster_conf, for_jobs, render, shared_secret, write_conf
 from local_stack.stack import Server, Stack
 
 #: In a container's own network; docker-compose.yml publishes on loopback.
@@ -38,7 +38,6 @@ EVERYWHERE = "0.0.0.0"
 OVERRIDING = ("AIRFLOW__", "AIRFLOW_CONN_LAMBDA_DL_", "LAMBDA_DL_")
 #: In the place of a secret that a container has no business with.
 WITHHELD = "withheld-from-this-container"
-DAY_S = 24 * 60 * 60
 
 #: The ports inside the network: those that each project's documentation names, where it names one.
 USUAL: dict[str, int] = {
@@ -167,15 +166,9 @@ def _spark_daemon(stack: Stack, name: str, main: str, *arguments: str, page: str
             "SPARK_CONF_DIR": str(layout.conf / "spark"),
             "PYTHONPATH": str(layout.repo),
         },
-        prepare=lambda: write_private(settings, render(_cluster_conf(stack))),
+        prepare=lambda: write_private(settings, render(cluster_conf(stack))),
         probe=lambda: _ask(f"http://{LOOPBACK}:{stack.ports[page]}/json/"),
     )
-
-
-def _cluster_conf(stack: Stack) -> dict[str, str]:
-    """What executors leave behind (logs, the code they were sent) goes after a day."""
-    cleanup = {"spark.worker.cleanup.enabled": "true", "spark.worker.cleanup.appDataTtl": str(DAY_S)}
-    return {**shared_secret(stack), **cleanup, "spark.master.rest.enabled": "false"}
 
 
 def ray_worker(stack: Stack) -> Server:

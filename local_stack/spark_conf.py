@@ -41,6 +41,16 @@ def shared_secret(stack: Stack) -> dict[str, str]:
     return {"spark.authenticate": "true", "spark.authenticate.secret": stack.secrets["spark_secret"]}
 
 
+def cluster_conf(stack: Stack) -> dict[str, str]:
+    """What a master and its workers have in common; what executors leave behind (logs, sent code) goes after a day."""
+    return {
+        **shared_secret(stack),
+        "spark.master.rest.enabled": "false",
+        "spark.worker.cleanup.enabled": "true",
+        "spark.worker.cleanup.appDataTtl": str(24 * 60 * 60),
+    }
+
+
 def on_workers(stack: Stack) -> dict[str, str]:
     """What a program asks of the cluster: one small executor on each worker; nothing where there is no cluster."""
     if not stack.profile.spark_workers:

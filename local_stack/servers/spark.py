@@ -10,7 +10,7 @@ import os
 
 from local_stack.ports import LOOPBACK
 from local_stack.secret_store import write_private
-from local_stack.spark_conf import LOG4J, render, shared_secret, spark_master
+from local_stack.spark_conf import LOG4J, cluster_conf, render, spark_master
 from local_stack.stack import Server, Stack
 
 MASTER, WORKER = "org.apache.spark.deploy.master.Master", "org.apache.spark.deploy.worker.Worker"
@@ -79,12 +79,8 @@ def _env(stack: Stack) -> dict[str, str]:
 def properties(stack: Stack, name: str) -> dict[str, str]:
     """What a process of the cluster is configured with."""
     return {
-        **shared_secret(stack),
+        **cluster_conf(stack),
         "spark.local.dir": str(stack.layout.data / name),
-        "spark.master.rest.enabled": "false",
-        # What executors leave behind (logs, the code they were sent) goes after a day.
-        "spark.worker.cleanup.enabled": "true",
-        "spark.worker.cleanup.appDataTtl": str(24 * 60 * 60),
     }
 
 

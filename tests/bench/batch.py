@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ import psutil
 from deltalake import DeltaTable
 
 from include.book import close_ingest_book, close_preprocess_book
-from include.landing import s3_client
+from include.landing import list_landing, s3_client
 from include.locations import LANDING_BUCKET, Lake
 from include.settings import S3Settings
 from include.use_case import UseCase, load_use_case
@@ -76,15 +76,13 @@ def table(bench: Bench, name: str) -> DeltaTable:
     return DeltaTable(Lake(bench.use_case.name).path(name, "s3"), storage_options=options)
 
 
-def download(bench: Bench, folder: Path) -> None:
-    """The landing files of the window, for DuckDB."""
+def download(use_case: UseCase, days: Sequence[date], folder: Path) -> None:
+    """The landing files of some days, for DuckDB."""
     client = s3_client()
-    for source in bench.use_case.sources:
-        for day in bench.days:
-            key = f"{bench.use_case.name}/{source.name}/ds={day.isoformat()}/part-0.csv.gz"
-            path = folder / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            client.download_file(LANDING_BUCKET, key, str(path))
+    for key in list_landing(client, use_case.name, [source.name for source in use_case.sources], days):
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        client.download_file(LANDING_BUCKET, key, str(path))
 
 
 def compare(bench: Bench, windows: Path) -> int:
@@ -166,7 +164,7 @@ def measure(bench: Bench, folder: Path) -> list[tuple[str, str]]:
     preprocess, _ = timed(lambda: job(bench, "preprocess_features"))
     close_preprocess_book(bench.use_case, bench.days, "bench")
     subjects = table(bench, "features").to_pyarrow_dataset().count_rows()
-    download(bench, folder)
+    download(bench.use_case, bench.days, folder)
     windows = folder / "windows.parquet"
     days = [day.isoformat() for day in bench.days]
     rival, rows = timed(lambda: compute_windows(bench.use_case, folder / bench.use_case.name, days, windows))

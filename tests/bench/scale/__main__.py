@@ -22,10 +22,10 @@ from pathlib import Path
 import psutil
 from confluent_kafka.cimpl import NewTopic
 
-from include.landing import list_landing, object_sizes, s3_client
+from include.landing import object_sizes, s3_client
 from include.locations import LAKE_BUCKET, LANDING_BUCKET, MODELS_BUCKET, Topics
 from include.settings import KafkaSettings
-from tests.bench.batch import wait_until_quiet
+from tests.bench.batch import download, wait_until_quiet
 from tests.bench.scale.job import JOBS
 from tests.bench.scale.world import World, land
 from tests.kafka_topics import make_topics
@@ -101,30 +101,14 @@ def family(root: psutil.Process) -> list[psutil.Process]:
 
 def submitted(world: World, job: str) -> "subprocess.Popen[bytes]":
     """Start a job; training needs no JVM."""
-    words = [str(Path(__file__).with_name("job.py")), job, *words_of(world)]
+    words = [str(Path(__file__).with_name("job.py")), job, *world.words]
     start = [sys.executable] if job == "train" else ["spark-submit", "--master", os.environ["SPARK_MASTER"]]
     return subprocess.Popen([*start, *words], stdout=subprocess.DEVNULL)
 
 
-def words_of(world: World) -> list[str]:
-    """A world as arguments."""
-    return ["--name", world.name, "--copies", str(world.copies), "--days", str(world.day_count)]
-
-
-def download(world: World, folder: Path) -> None:
-    """The landing files, for DuckDB."""
-    client = s3_client()
-    for key in list_landing(client, world.name, [source.name for source in world.use_case().sources], world.days):
-        path = folder / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        client.download_file(LANDING_BUCKET, key, str(path))
-
-
 def by_duckdb(world: World, folder: Path) -> "subprocess.Popen[bytes]":
     """Start DuckDB over the files."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.scale.rival", *words_of(world), "--folder", str(folder)]
-    )
+    return subprocess.Popen([sys.executable, "-m", "tests.bench.scale.rival", *world.words, "--folder", str(folder)])
 
 
 def measure(millions: float, duckdb: bool) -> Iterator[Measured]:
@@ -139,7 +123,7 @@ def measure(millions: float, duckdb: bool) -> Iterator[Measured]:
         yield Measured(landed, job, *watched(lambda job=job: submitted(world, job)))  # type: ignore[misc]
         if job == "preprocess" and duckdb:
             with tempfile.TemporaryDirectory(prefix="scale-") as folder:
-                download(world, Path(folder))
+                download(world.use_case(), world.days, Path(folder))
                 yield Measured(landed, "DuckDB", *watched(lambda: by_duckdb(world, Path(folder))))
     admin.delete_topics(names)
     forget(world)

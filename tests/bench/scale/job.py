@@ -3,7 +3,6 @@
 The jobs' own command lines take shipped use cases alone; a world's exists while it is measured.
 """
 
-import argparse
 from dataclasses import replace
 
 from include import book
@@ -12,7 +11,7 @@ from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving
 from include.spark_jobs.session import start_job
 from include.training import train_model
 from include.use_case import UseCase
-from tests.bench.scale.world import World
+from tests.bench.scale.world import World, parser_of_world, world_from
 
 RUN_ID = "bench"
 KEPT_DAYS = 30
@@ -55,13 +54,10 @@ JOBS = {"ingest": ingest, "preprocess": preprocess, "train": train, "refresh": r
 
 def main() -> None:
     """Run one job."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of_world(__doc__)
     parser.add_argument("job", choices=JOBS)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--copies", type=int, required=True)
-    parser.add_argument("--days", type=int, required=True)
     options = parser.parse_args()
-    world = World(options.name, options.copies, options.days)
+    world = world_from(options)
     JOBS[options.job](world, world.use_case())
 
 

@@ -4,6 +4,7 @@ A copy has its own airports, airlines and aircraft, so every key sees as many fa
 window and delay keeps its statistics. It lands files; what is made of them is measured elsewhere.
 """
 
+import argparse
 import dataclasses
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -56,6 +57,11 @@ class World:
         """The days, in order."""
         return [FIRST + timedelta(days=number) for number in range(self.day_count)]
 
+    @property
+    def words(self) -> list[str]:
+        """As arguments of a command line, which ``world_from`` reads."""
+        return ["--name", self.name, "--copies", str(self.copies), "--days", str(self.day_count)]
+
     def use_case(self) -> UseCase:
         """The shipped use case under the world's name, whose contracts know its airports."""
         shipped, origins = load_use_case("flight_delay"), self.names("origin", list(ORIGINS))
@@ -71,6 +77,20 @@ class World:
     def names(self, field: str, real: list[str]) -> list[dict[str, str]]:
         """What the real codes of a field are called in each copy."""
         return codes(real, CODES[field], self.copies)
+
+
+def parser_of_world(description: str | None) -> argparse.ArgumentParser:
+    """A command line that names a world."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--copies", type=int, required=True)
+    parser.add_argument("--days", type=int, required=True)
+    return parser
+
+
+def world_from(options: argparse.Namespace) -> World:
+    """The world that a command line names."""
+    return World(options.name, options.copies, options.days)
 
 
 def knowing(contract: Contract, origins: tuple[str, ...]) -> Contract:
