@@ -92,8 +92,8 @@ def test_a_model_is_trained_promoted_and_served(airflow: AirflowApi, environment
     airflow.follow("promote_model", run_id, 600)
     token = {"Authorization": f"Bearer {environment['PREDICTOR_TOKEN']}"}
     url = f"{environment['PREDICTOR_URL']}/v1/{USE_CASE.name}"
-    model = httpx.get(f"{url}/model", headers=token).json()
-    answer = httpx.post(f"{url}/predict", headers=token, json={"subjects": [subject(environment)]})
+    model = httpx.get(f"{url}/model", headers=token, timeout=60).json()
+    answer = httpx.post(f"{url}/predict", headers=token, json={"subjects": [subject(environment)]}, timeout=60)
     assert answer.status_code == 200, answer.text
     assert answer.json()["model_id"] == model["model_id"]
     assert 0.0 < answer.json()["predictions"][0]["probability"] < 1.0
@@ -165,7 +165,7 @@ def test_metrics_reach_hive_exactly_once(airflow: AirflowApi, environment: Mappi
 
 
 def test_airflow_has_a_page_of_what_was_decided(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
-    assert httpx.get(f"{environment['AIRFLOW_URL']}/lambda-dl/").status_code == 401
+    assert httpx.get(f"{environment['AIRFLOW_URL']}/lambda-dl/", timeout=60).status_code == 401
     champion = ledger.champion(S3Store(S3Settings.from_environment(environment), MODELS_BUCKET), USE_CASE.name)
     assert champion is not None
     page = airflow.page("/lambda-dl/")

@@ -25,7 +25,7 @@ LINE = Entry(1, "2013-01-01T00:00:00.000Z", "promoted", "", None, "test", "a tes
 
 def served() -> dict[str, Any]:
     token = {"Authorization": f"Bearer {os.environ['PREDICTOR_TOKEN']}"}
-    answer = httpx.get(f"{os.environ['PREDICTOR_URL']}/v1/{USE_CASE.name}/model", headers=token)
+    answer = httpx.get(f"{os.environ['PREDICTOR_URL']}/v1/{USE_CASE.name}/model", headers=token, timeout=60)
     return dict(answer.json()) if answer.status_code == 200 else {}
 
 

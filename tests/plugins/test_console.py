@@ -1,8 +1,12 @@
 """The page in Airflow's UI: closed to strangers, shut against foreign content, honest about a store that is away."""
 
+import asyncio
 import json
+import threading
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -10,7 +14,7 @@ from fastapi.testclient import TestClient
 from include.ledger import append
 from include.refusals import keep
 from lambda_dl.cases import Case
-from lambda_dl.console import PREFIX
+from lambda_dl.console import PREFIX, Console
 from lambda_dl.console import application as console
 from tests.test_overview import LINE, REFUSAL, SHOPS, World, line
 
@@ -25,6 +29,27 @@ def client(*, signed_in: bool) -> TestClient:
             for needed in getattr(route, "dependencies", ()):
                 app.dependency_overrides[needed.dependency] = lambda: None
     return TestClient(around, base_url=f"http://testserver{PREFIX}/")
+
+
+def test_the_server_answers_others_while_the_pages_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, made = threading.Event(), []
+
+    def make() -> FastAPI:
+        assert go_on.wait(10), "the loop stood still"
+        made.append(FastAPI())
+        return made[-1]
+
+    async def visit() -> list[int]:
+        transport: Any = httpx.ASGITransport(app=Console())
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as visitor:
+            first = [asyncio.create_task(visitor.get("/")) for _ in range(2)]
+            await asyncio.sleep(0)
+            go_on.set()
+            return [answer.status_code for answer in await asyncio.gather(*first)]
+
+    monkeypatch.setattr("lambda_dl.console._make", make)
+    assert asyncio.run(visit()) == [404, 404]
+    assert len(made) == 1
 
 
 @pytest.fixture
