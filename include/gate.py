@@ -19,7 +19,7 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class SliceLosses:
-    """Log-loss (nats) of candidate and champion on the test rows where ``feature`` has ``value``."""
+    """The loss of candidate and champion on the test rows where ``feature`` has ``value``."""
 
     feature: str
     value: str
@@ -121,14 +121,13 @@ def brief(model_id: str, evidence: Evidence, decision: Decision) -> str:
     roles = [("candidate", evidence.candidate), ("base rate", evidence.base_rate)]
     if evidence.rival:
         roles.insert(1, (f"champion {evidence.rival.model_id[:12]}", evidence.rival.quality))
-    figures = [
-        f"| {role} | {q.auc:.4f} | {q.log_loss:.4f} | {q.calibration_error:.4f} | {q.rows} |" for role, q in roles
-    ]
+    figures = [f"| {role} | {q.skill:.4f} | {q.loss:.4f} | {q.calibration_error:.4f} | {q.rows} |" for role, q in roles]
+    target = evidence.candidate.target
     return "\n".join(
         (
             f"The gate lets candidate `{model_id}` pass. Test days {evidence.days[0]} to {evidence.days[-1]}:",
             "",
-            "| | AUC | log-loss | calibration error | rows |",
+            f"| | {target.skill.words} | {target.loss.words} | calibration error | rows |",
             "|---|---|---|---|---|",
             *figures,
             "",
@@ -140,6 +139,7 @@ def brief(model_id: str, evidence: Evidence, decision: Decision) -> str:
 
 def _absolute(evidence: Evidence, gate: Gate) -> list[Check]:
     found, base = evidence.candidate, evidence.base_rate
+    skill, loss, chance = found.target.skill, found.target.loss, found.target.no_skill
     return [
         Check(
             "test_rows",
@@ -148,13 +148,19 @@ def _absolute(evidence: Evidence, gate: Gate) -> list[Check]:
             found.rows >= gate.minimum_test_rows,
             f"{found.rows} test rows, fewer than {gate.minimum_test_rows}",
         ),
-        Check("auc", found.auc, 0.5, found.auc > 0.5, f"AUC {found.auc:.4f} is no better than chance, 0.5"),
         Check(
-            "log_loss",
-            found.log_loss,
-            base.log_loss,
-            found.log_loss < base.log_loss,
-            f"log-loss {found.log_loss:.4f} is no better than the base rate's {base.log_loss:.4f}",
+            skill.name,
+            found.skill,
+            chance,
+            found.skill > chance,
+            f"{skill.words} {found.skill:.4f} is no better than chance, {chance:g}",
+        ),
+        Check(
+            loss.name,
+            found.loss,
+            base.loss,
+            found.loss < base.loss,
+            f"{loss.words} {found.loss:.4f} is no better than the base rate's {base.loss:.4f}",
         ),
         Check(
             "calibration",
@@ -174,41 +180,42 @@ def _absolute(evidence: Evidence, gate: Gate) -> list[Check]:
 
 
 def _relative(candidate: Quality, rival: Rival, gate: Gate) -> list[Check]:
-    auc, excess = rival.lead["auc"], candidate.log_loss - rival.quality.log_loss
+    skill, loss = candidate.target.skill, candidate.target.loss
+    lead, excess = rival.lead[skill.name], candidate.loss - rival.quality.loss
     return [
         Check(
             "beats_champion",
-            auc.interval.low,
-            gate.minimum_auc_gain,
-            auc.interval.low > gate.minimum_auc_gain,
-            f"AUC {candidate.auc:.4f} does not beat the champion's {rival.quality.auc:.4f} beyond chance: the lead is "
-            f"{_lead(auc)} ({gate.confidence:.0%}, {rival.units} {rival.unit}s), and its lower end must be above "
-            f"{gate.minimum_auc_gain:.4f}",
+            lead.interval.low,
+            gate.minimum_skill_gain,
+            lead.interval.low > gate.minimum_skill_gain,
+            f"{skill.words} {candidate.skill:.4f} does not beat the champion's {rival.quality.skill:.4f} beyond "
+            f"chance: the lead is {_lead(lead)} ({gate.confidence:.0%}, {rival.units} {rival.unit}s), and its lower "
+            f"end must be above {gate.minimum_skill_gain:.4f}",
         ),
         Check(
-            "log_loss_of_champion",
+            f"{loss.name}_of_champion",
             excess,
-            gate.maximum_log_loss_excess,
-            excess <= gate.maximum_log_loss_excess,
-            f"log-loss {candidate.log_loss:.4f} exceeds the champion's {rival.quality.log_loss:.4f} "
-            f"by more than {gate.maximum_log_loss_excess:.4f}",
+            gate.maximum_loss_excess,
+            excess <= gate.maximum_loss_excess,
+            f"{loss.words} {candidate.loss:.4f} exceeds the champion's {rival.quality.loss:.4f} "
+            f"by more than {gate.maximum_loss_excess:.4f}",
         ),
-        *_slices(rival.slices, gate),
+        *_slices(rival.slices, loss.words, gate),
     ]
 
 
-def _slices(slices: Sequence[SliceLosses], gate: Gate) -> list[Check]:
+def _slices(slices: Sequence[SliceLosses], loss: str, gate: Gate) -> list[Check]:
     large = [one for one in slices if one.rows >= gate.minimum_slice_rows]
     worst = sorted(large, key=lambda one: -one.excess)[:NAMED]
-    failing = [one for one in worst if one.excess > gate.maximum_slice_log_loss_excess]
+    failing = [one for one in worst if one.excess > gate.maximum_slice_loss_excess]
     return [
         Check(
             f"slice {one.feature}={one.value}",
             one.excess,
-            gate.maximum_slice_log_loss_excess,
+            gate.maximum_slice_loss_excess,
             one not in failing,
-            f"where {one.feature} is {one.value} ({one.rows} rows) log-loss {one.candidate:.4f} exceeds the champion's "
-            f"{one.champion:.4f} by more than {gate.maximum_slice_log_loss_excess:.4f}",
+            f"where {one.feature} is {one.value} ({one.rows} rows) {loss} {one.candidate:.4f} exceeds the champion's "
+            f"{one.champion:.4f} by more than {gate.maximum_slice_loss_excess:.4f}",
         )
         for one in failing or worst[:1]
     ]
@@ -249,11 +256,14 @@ def _withdrawn(words: str) -> list[Check]:
 
 def _praise(evidence: Evidence) -> str:
     found, rival = evidence.candidate, evidence.rival
+    skill, loss = found.target.skill, found.target.loss
     beaten = (
-        f"the champion's {rival.quality.auc:.4f} by {_lead(rival.lead['auc'])}" if rival else "0.5 of the base rate"
+        f"the champion's {rival.quality.skill:.4f} by {_lead(rival.lead[skill.name])}"
+        if rival
+        else f"{found.target.no_skill:g} of the base rate"
     )
     return (
-        f"AUC {found.auc:.4f} beats {beaten}; log-loss {found.log_loss:.4f}; "
+        f"{skill.words} {found.skill:.4f} beats {beaten}; {loss.words} {found.loss:.4f}; "
         f"calibration error {found.calibration_error:.4f}; one row in {evidence.predict_ms:.2f} ms"
     )
 

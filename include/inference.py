@@ -34,8 +34,8 @@ class Difference:
 
 
 def wilson(positives: int, rows: int) -> tuple[float, float]:
-    """The 95 % interval of a share; (NaN, NaN) of no rows."""
-    if rows == 0:
+    """The 95 % interval of a share; (NaN, NaN) of no rows, and of what is no share."""
+    if rows == 0 or not 0 <= positives <= rows:
         return float("nan"), float("nan")
     z = float(stats.norm.ppf(0.5 + LEVEL / 2))
     share = positives / rows

@@ -25,13 +25,14 @@ from include.retraction import Derivations, read_events
 from include.rollback import lineage_of
 from include.settings import S3Settings
 from include.tables import LANDING_FILES
+from include.target import TARGETS, Target
 from include.tombstones import retracted_keys
 from include.training.dataset import Tables
 from include.use_case import UseCase, load_use_case
 from include.use_cases import chosen_use_case
 
 PREDICTIONS, FEATURES = "predictions", "features"
-#: What is told of an answer; its features are in the table too.
+#: What is told of an answer beside itself; its features are in the table too.
 ANSWER = (
     "id",
     "ds",
@@ -39,7 +40,6 @@ ANSWER = (
     "predicted_at",
     "model_id",
     "sequence",
-    "probability",
     "degraded",
     "via",
     "as_of",
@@ -88,7 +88,7 @@ class Trace:
         said = f"line {line.sequence}: {line.event} by {line.actor} at {line.time}" if line else "no line"
         withdrawn = sum(file.withdrawn for file in self.files)
         return [
-            f"prediction {answer['id']}: {answer['probability']:.4f}, of {_text(answer['prediction_time'])}, "
+            f"prediction {answer['id']}: {_given(answer):.4f}, of {_text(answer['prediction_time'])}, "
             f"given {_text(answer['predicted_at'])} over {answer['via']}",
             f"model {answer['model_id']}",
             f"  ledger {said}",
@@ -105,9 +105,14 @@ class Trace:
         ]
 
 
+def _given(answer: Mapping[str, Any]) -> float:
+    """The answer itself, by whichever name it has."""
+    return next(float(answer[target.answer]) for target in TARGETS.values() if target.answer in answer)
+
+
 def trace(tables: Tables, models: ObjectStore, use_case: UseCase, prediction_id: str) -> list[Trace]:
     """Every logged answer about a subject, oldest first; raises ``Untraceable``."""
-    answers = logged(tables, prediction_id)
+    answers = logged(tables, use_case.target, prediction_id)
     ledger = {entry.sequence: entry for entry in read_ledger(models, use_case.name)}
     withdrawn = set(retracted_keys(read_events(tables)))
     landed = tables.open(LANDING_FILES.name).to_pyarrow_table().to_pylist()
@@ -133,11 +138,12 @@ def trace(tables: Tables, models: ObjectStore, use_case: UseCase, prediction_id:
     return found
 
 
-def logged(tables: Tables, prediction_id: str) -> list[dict[str, Any]]:
+def logged(tables: Tables, target: Target, prediction_id: str) -> list[dict[str, Any]]:
     """The logged answers about a subject, in the order in which they were given; raises ``Untraceable``."""
     wanted = [("id", "=", prediction_id)]
     try:
-        found = tables.open(PREDICTIONS).to_pyarrow_table(filters=wanted, columns=list(ANSWER)).to_pylist()
+        rows = tables.open(PREDICTIONS).to_pyarrow_table(filters=wanted, columns=[*ANSWER, target.answer])
+        found = rows.to_pylist()
     except TableNotFoundError:
         found = []
     if not found:

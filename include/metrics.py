@@ -25,28 +25,35 @@ from include.settings import HiveSettings, KafkaSettings
 from include.tables import (
     DATA_QUALITY,
     LEDGER,
-    MODEL_QUALITY,
     RUNTIME_METRICS,
-    TRAINING_RUNS,
     Column,
     Table,
+    model_quality_table,
+    training_runs_table,
 )
+from include.target import BINARY, Target, validated
 
 log = logging.getLogger(__name__)
 
-TABLES: Mapping[str, Table] = {
-    "training_run": TRAINING_RUNS,
-    "model_quality": MODEL_QUALITY,
-    "runtime": RUNTIME_METRICS,
-    "model_loaded": RUNTIME_METRICS,
-    "model_rejected": RUNTIME_METRICS,
-    "data_quality": DATA_QUALITY,
-}
-#: Columns that a message may leave out.
-OPTIONAL = frozenset(
-    {"model_id", "config", "epochs", "validation_auc", "validation_log_loss", "seconds", "instance", "auc", "hour"}
-)
+#: Columns that a message may leave out, besides those of ``_may_lack``.
+OPTIONAL = frozenset({"model_id", "config", "epochs", "seconds", "instance", "hour"})
 TIMEOUT_SECONDS = 60.0
+
+
+def tables_by_kind(target: Target) -> dict[str, Table]:
+    """The table of each kind of message."""
+    return {
+        "training_run": training_runs_table(target),
+        "model_quality": model_quality_table(target),
+        "runtime": RUNTIME_METRICS,
+        "model_loaded": RUNTIME_METRICS,
+        "model_rejected": RUNTIME_METRICS,
+        "data_quality": DATA_QUALITY,
+    }
+
+
+def _may_lack(target: Target) -> frozenset[str]:
+    return OPTIONAL | {validated(target.skill), validated(target.loss), target.skill.name}
 
 
 class LoadIncomplete(ValueError):
@@ -115,18 +122,19 @@ def moment_of(text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def metric_row(message: Mapping[str, Any], use_case: str) -> tuple[Table, dict[str, Any]]:
+def metric_row(message: Mapping[str, Any], use_case: str, target: Target) -> tuple[Table, dict[str, Any]]:
     """The table and row of one metrics message; raises ``ValueError`` that says which field is wrong."""
-    table = TABLES.get(str(message.get("kind")))
+    tables = tables_by_kind(target)
+    table = tables.get(str(message.get("kind")))
     if table is None:
-        raise ValueError(f"kind: {message.get('kind')!r} is not one of {', '.join(TABLES)}")
+        raise ValueError(f"kind: {message.get('kind')!r} is not one of {', '.join(tables)}")
     if message.get("use_case", use_case) != use_case:
         raise ValueError(f"use_case: {message['use_case']!r} is not {use_case!r}")
     values = (
         receipt_values(message) if str(message["kind"]).startswith("model_") and table is RUNTIME_METRICS else message
     )
     row = {column.name: typed_value(column, values.get(column.name)) for column in table.columns}
-    missing = [name for name, value in row.items() if value is None and name not in OPTIONAL]
+    missing = [name for name, value in row.items() if value is None and name not in _may_lack(target)]
     if missing:
         raise ValueError(f"{', '.join(missing)}: required")
     date.fromisoformat(row["ds"])
@@ -138,7 +146,7 @@ def receipt_values(message: Mapping[str, Any]) -> dict[str, Any]:
     return {**message, "name": message["kind"], "value": message.get("sequence", 0)}
 
 
-def parse_message(value: bytes | None, use_case: str) -> tuple[Table, dict[str, Any]]:
+def parse_message(value: bytes | None, use_case: str, target: Target) -> tuple[Table, dict[str, Any]]:
     """Like ``metric_row``, from the bytes of a Kafka message."""
     try:
         message = json.loads(value or b"")
@@ -146,7 +154,7 @@ def parse_message(value: bytes | None, use_case: str) -> tuple[Table, dict[str, 
         raise ValueError(f"is not JSON: {error}") from error
     if not isinstance(message, dict):
         raise ValueError("is not a JSON object")
-    return metric_row(message, use_case)
+    return metric_row(message, use_case, target)
 
 
 def consume(kafka: KafkaSettings, topic: str, since: datetime | None = None) -> list[tuple[int, int, bytes | None]]:
@@ -199,7 +207,11 @@ def _drain(consumer: Consumer, open_partitions: set[int], topic: str) -> list[tu
 
 
 def load_metrics(
-    use_case: str, kafka: KafkaSettings | None = None, since: datetime | None = None, client: Any = None
+    use_case: str,
+    target: Target,
+    kafka: KafkaSettings | None = None,
+    since: datetime | None = None,
+    client: Any = None,
 ) -> Loaded:
     """Merge everything on the metrics topic, and the ledger, into the Hive tables; returns what is there now."""
     messages = consume(kafka or KafkaSettings.from_environment(), Topics(use_case).metrics, since)
@@ -207,12 +219,12 @@ def load_metrics(
     by_table: dict[str, list[dict[str, Any]]] = {}
     for partition, offset, value in messages:
         try:
-            table, row = parse_message(value, use_case)
+            table, row = parse_message(value, use_case, target)
             by_table.setdefault(table.name, []).append(row)
         except ValueError as error:
             loaded.rejected.append(Rejected(partition, offset, str(error)))
             log.warning("metrics message at partition %d offset %d rejected: %s", partition, offset, error)
-    for table in dict.fromkeys(TABLES.values()):
+    for table in dict.fromkeys(tables_by_kind(target).values()):
         _merge(use_case, table, by_table.get(table.name, []), loaded)
     _merge(use_case, LEDGER, ledger_rows(client or s3_client(), use_case), loaded)
     check_loaded(use_case, loaded)
@@ -274,8 +286,8 @@ def read_back(use_case: str, days: Mapping[str, Sequence[str]], settings: HiveSe
     return seen
 
 
-#: The column that identifies a row, by table.
-IDENTITY: Mapping[str, str] = {table.name: table.key[0] for table in (*TABLES.values(), LEDGER)}
+#: The column that identifies a row, by table; the target makes no difference to it.
+IDENTITY: Mapping[str, str] = {table.name: table.key[0] for table in (*tables_by_kind(BINARY).values(), LEDGER)}
 
 
 def _identities_in_table(use_case: str, table: str, days: Iterable[str]) -> Counter[tuple[str, str]]:

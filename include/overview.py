@@ -18,6 +18,7 @@ from include.locations import Models
 from include.refusals import Refusal, read_refusals
 from include.retraction import read_events
 from include.tables import BOOK
+from include.target import Metric
 from include.tombstones import retracted_keys
 from include.training.dataset import Tables
 from include.use_case import UseCase
@@ -42,8 +43,9 @@ class Quarantined:
 @dataclass(frozen=True)
 class Overview:
     """All sections, each newest first. ``books`` are lines by (day, stage, source), ``columns`` its (stage, source)
-    pairs; ``unjudged`` are bundles that neither the ledger nor a refusal names."""
+    pairs; ``unjudged`` are bundles that neither the ledger nor a refusal names; ``skill`` is what leads the figures."""
 
+    skill: Metric
     champion: Entry | None
     ledger: tuple[Entry, ...]
     refusals: tuple[Refusal, ...]
@@ -71,6 +73,7 @@ def gather(tables: Tables, models: ObjectStore, use_case: UseCase) -> Overview:
     books = {(line["ds"], line["stage"], line["source"]): line for line in lines if line["ds"] in days}
     events = sorted(read_events(tables), key=lambda event: event["time"], reverse=True)
     return Overview(
+        skill=use_case.target.skill,
         champion=ledger[0] if ledger else None,
         ledger=ledger[:LINES],
         refusals=tuple(refusals[:LINES]),

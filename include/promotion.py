@@ -98,19 +98,19 @@ def gather(systems: Systems, use_case: UseCase, candidate: Bundle, head: Entry |
     """
     lineage = candidate.lineage
     days = _days(candidate, "test")
-    share = float(lineage["train_positive_share"])
+    mean = float(lineage["train_mean_label"])
     touched = touched_by_now(systems.tables, use_case)
     scorecard = counted(quality_rows(systems.tables), retracted_keys(read_events(systems.tables)))
     parity, shortfalls, unassessed = judged_data(scorecard, use_case, _days(candidate, "train", "validation", "test"))
     with scratch_from_environment() as scratch:
-        rows = read_rows(systems.tables, lineage["tables"], use_case.features, days, scratch)
+        rows = read_rows(systems.tables, lineage["tables"], use_case.features, use_case.target, days, scratch)
         check_rows("test", rows, minimum=1)
-        answers = answers_of(lambda some: candidate.probabilities(some.columns), rows)
+        answers = answers_of(lambda some: candidate.answers(some.columns), rows)
         rival, note = _rival(systems, use_case, candidate, head, rows, answers, touched)
         return Evidence(
             days=days,
-            candidate=quality(rows.labels, answers),
-            base_rate=quality(rows.labels, np.full(len(rows), share)),
+            candidate=quality(rows.target, rows.labels, answers),
+            base_rate=quality(rows.target, rows.labels, np.full(len(rows), mean)),
             rival=rival,
             predict_ms=time_of_one_row(candidate, rows),
             parity=parity,
@@ -237,11 +237,11 @@ def time_of_one_row(candidate: Bundle, rows: Rows, repeats: int = TIMED_ROWS) ->
     """95th percentile of the time that the candidate takes for one row, in milliseconds, on this machine, warm."""
     some = [dict(rows.at(slice(i % len(rows), i % len(rows) + 1)).columns) for i in range(repeats)]
     for columns in some[:WARM_UP]:
-        candidate.probabilities(columns)
+        candidate.answers(columns)
     seconds = []
     for columns in some:
         started = time.perf_counter()
-        candidate.probabilities(columns)
+        candidate.answers(columns)
         seconds.append(time.perf_counter() - started)
     return float(np.percentile(seconds, 95) * 1000)
 
@@ -263,7 +263,7 @@ def _rival(
     if hit := touched(bundle.lineage):
         # It may owe its figures to the very facts that were wrong.
         return None, f"the champion was trained on retracted facts ({words_of(hit)}): judged against the base rate"
-    champions = answers_of(lambda some: bundle.probabilities(some.columns), rows)
+    champions = answers_of(lambda some: bundle.answers(some.columns), rows)
     found = compared(use_case, head.model_id, rows, answers, champions)
     return found, overlap(bundle, _days(candidate, "test"))
 
@@ -271,25 +271,22 @@ def _rival(
 def compared(use_case: UseCase, champion_id: str, rows: Rows, answers: Doubles, champions: Doubles) -> Rival:
     """Candidate and champion on the same rows, ``answers`` and ``champions`` float64 ``[n]``: the lead with its
     interval over the same resamples of days (rows, where the days are too few), and the losses on each slice."""
-    gate, labels = use_case.gate, rows.labels
+    gate, target, labels = use_case.gate, rows.target, rows.labels
     resamples = Resamples.draw(rows.days, seed=0)
-    ours, theirs = quality(labels, answers), quality(labels, champions)
+    ours, theirs = quality(target, labels, answers), quality(target, labels, champions)
+    skills, losses = (
+        draw(target, labels, answers) - draw(target, labels, champions) for draw in (resamples.skill, resamples.loss)
+    )
     lead = {
-        "auc": Difference(
-            ours.auc - theirs.auc,
-            interval(resamples.auc(labels, answers) - resamples.auc(labels, champions), gate.confidence),
-        ),
-        "log_loss": Difference(
-            ours.log_loss - theirs.log_loss,
-            interval(resamples.log_loss(labels, answers) - resamples.log_loss(labels, champions), gate.confidence),
-        ),
+        target.skill.name: Difference(ours.skill - theirs.skill, interval(skills, gate.confidence)),
+        target.loss.name: Difference(ours.loss - theirs.loss, interval(losses, gate.confidence)),
     }
     slices = [
-        SliceLosses(one.feature, one.value, one.rows, one.log_loss, other.log_loss)
+        SliceLosses(one.feature, one.value, one.rows, one.loss, other.loss)
         for feature in use_case.slices
         for one, other in zip(
-            slice_quality(rows, Answers(labels, {CANDIDATE: answers}), feature, gate.minimum_slice_rows),
-            slice_quality(rows, Answers(labels, {CANDIDATE: champions}), feature, gate.minimum_slice_rows),
+            slice_quality(rows, Answers(target, labels, {CANDIDATE: answers}), feature, gate.minimum_slice_rows),
+            slice_quality(rows, Answers(target, labels, {CANDIDATE: champions}), feature, gate.minimum_slice_rows),
             strict=True,
         )
     ]

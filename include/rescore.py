@@ -30,13 +30,14 @@ from include.predictions.parity import AGAIN, differences
 from include.rollback import SHOWN
 from include.settings import S3Settings
 from include.tables import LABELS
+from include.target import Target
 from include.training.dataset import Tables, rows_of
 from include.training.metrics import Quality, quality
 from include.use_case import UseCase, load_use_case
 from include.use_cases import chosen_use_case
 
 PREDICTIONS, FEATURES = "predictions", "features"
-#: As exact as two machines agree on one network (see ``bundle``); a changed feature moves a probability by more.
+#: As exact as two machines agree on one network (see ``bundle``); a changed feature moves an answer by more.
 TOLERANCE = 1e-4
 LINES = 40
 
@@ -86,7 +87,7 @@ class Rescored:
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; times are RFC 3339 in UTC."""
         document: dict[str, Any] = json.loads(json.dumps(asdict(self), default=_text))
-        return document
+        return {**document, "quality": {side: found.to_json() for side, found in self.quality.items()}}
 
     def lines(self, limit: int = LINES) -> list[str]:
         """For people."""
@@ -97,7 +98,8 @@ class Rescored:
             f"served without such features (another moment, or an unknown subject): {_some(self.only_served)}",
             f"features that nobody asked about: {_some(self.only_rescored)}",
             *(
-                f"{side}: AUC {found.auc:.4f}, log-loss {found.log_loss:.4f} on {found.rows} known outcomes"
+                f"{side}: {found.target.skill.words} {found.skill:.4f}, {found.target.loss.words} {found.loss:.4f} "
+                f"on {found.rows} known outcomes"
                 for side, found in self.quality.items()
             ),
             *(answer.words() for answer in self.differing[:limit]),
@@ -114,7 +116,8 @@ def rescore(
     version: int | None = None,
     tolerance: float = TOLERANCE,
 ) -> Rescored:
-    """Score a day's subjects again. ``model_id`` may be its first characters; ``tolerance`` is in probability.
+    """Score a day's subjects again. ``model_id`` may be its first characters; ``tolerance`` is in probability, or a
+    share of a served count above 1.
 
     Raises ``NotRescorable``: no answers or no features of that day, no such model or version, or one of another
     feature definition than the running code's.
@@ -134,9 +137,9 @@ def rescore(
     labels = _labels(tables, ds, served)
     by = [chosen or one for one in served["model_id"].to_pylist()]
     rescored = _scored(models, use_case, again, by)
-    before = np.asarray(served["probability"].to_numpy(), dtype=np.float64)
+    before = np.asarray(served[use_case.target.answer].to_numpy(), dtype=np.float64)
     answers = _answers(served, again, by, before, rescored, use_case)
-    apart = np.flatnonzero(~(np.abs(before - rescored) <= tolerance))
+    apart = np.flatnonzero(~(np.abs(before - rescored) <= tolerance * np.maximum(1.0, before)))
     return Rescored(
         ds=ds,
         features_version=table.version(),
@@ -146,7 +149,7 @@ def rescore(
         ),
         only_served=tuple(sorted(lone)),
         only_rescored=tuple(sorted(set(features["subject_id"].to_pylist()) - asked)),
-        quality=_quality(labels, {"served": before, "rescored": rescored}),
+        quality=_quality(use_case.target, labels, {"served": before, "rescored": rescored}),
     )
 
 
@@ -200,14 +203,14 @@ def _pairs(served: pa.Table, features: pa.Table) -> tuple[NDArray[np.int64], lis
 
 
 def _scored(models: ObjectStore, use_case: UseCase, rows: pa.Table, by: Sequence[str]) -> NDArray[np.float64]:
-    """The probability of each row by the model named for it, float64 ``[n]``."""
+    """The answer for each row by the model named for it, float64 ``[n]``."""
     unlabelled = rows.append_column("label", pa.nulls(len(rows), pa.float32()))
     found = np.empty(len(rows), dtype=np.float64)
     named = np.array(by, dtype=object)
     for model_id in sorted(set(by)):
         places = np.flatnonzero(named == model_id)
         bundle = _bundle(models, use_case, model_id)
-        found[places] = bundle.probabilities(rows_of(unlabelled.take(places), use_case.features).columns)
+        found[places] = bundle.answers(rows_of(unlabelled.take(places), use_case.features, use_case.target).columns)
     return found
 
 
@@ -255,11 +258,11 @@ def _labels(tables: Tables, ds: str, served: pa.Table) -> NDArray[np.float64]:
     return np.array([known.get(subject, np.nan) for subject in served["id"].to_pylist()], dtype=np.float64)
 
 
-def _quality(labels: NDArray[np.float64], sides: dict[str, NDArray[np.float64]]) -> dict[str, Quality]:
+def _quality(target: Target, labels: NDArray[np.float64], sides: dict[str, NDArray[np.float64]]) -> dict[str, Quality]:
     known = ~np.isnan(labels)
     if len(np.unique(labels[known])) < 2:
         return {}
-    return {side: quality(labels[known], probabilities[known]) for side, probabilities in sides.items()}
+    return {side: quality(target, labels[known], answers[known]) for side, answers in sides.items()}
 
 
 def _some(names: Iterable[str], shown: int = 5) -> str:
@@ -280,7 +283,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", metavar="ID", help="a bundle (default: for each answer the one that gave it)")
     parser.add_argument("--features-version", metavar="N", type=int, help="of the table features (default: the newest)")
     parser.add_argument(
-        "--tolerance", metavar="P", type=float, default=TOLERANCE, help="in probability, default %(default)s"
+        "--tolerance",
+        metavar="P",
+        type=float,
+        default=TOLERANCE,
+        help="in probability, or a share of a count, default %(default)s",
     )
     parser.add_argument("--use-case", default=chosen_use_case(os.environ))
     parser.add_argument("--json", action="store_true", help="print a JSON object with every answer that differs")

@@ -7,6 +7,7 @@ set; the rest are the same for every use case. It does not know how a table is w
 from dataclasses import dataclass
 
 from include.contracts.contract import Contract, FieldType
+from include.target import Metric, Target, validated
 from include.use_case import UseCase
 
 SPARK_TYPES: dict[FieldType, str] = {
@@ -89,7 +90,7 @@ LABELS = Table(
     "Outcomes of the subjects of each closed day",
     (
         Column("subject_id", "string", "The subject"),
-        Column("label", "int", "1 = the predicted event happened"),
+        Column("label", "int", "1 = the predicted event happened; where something is counted, how many there were"),
         Column("outcome", "string", "What happened, in the words of the use case"),
         RUN_ID,
         DS,
@@ -128,7 +129,7 @@ def predictions_table(use_case: UseCase) -> Table:
             Column("predicted_at", "timestamp", "When the answer was given, UTC"),
             Column("model_id", "string", "The bundle that answered"),
             Column("sequence", "bigint", "Line of the ledger that made it champion"),
-            Column("probability", "double", "Of the predicted event"),
+            Column(use_case.target.answer, "double", use_case.target.answer_comment),
             Column("degraded", "boolean", "A source was silent for too long, or its windows had a hole"),
             Column("via", "string", "kafka or http"),
             Column("as_of", "map<string,timestamp>", "Per source, the minute before which it was visible; null: none"),
@@ -180,47 +181,58 @@ BOOK = Table(
     ("ds", "stage", "source"),
 )
 
-TRAINING_RUNS = Table(
-    "training_runs",
-    "One row per trial of a training run",
-    (
-        METRIC_ID,
-        TIME,
-        Column("trial_id", "string", "Trial of the search"),
-        Column("status", "string", "finished, stopped (by the scheduler) or failed"),
-        Column("config", "string", "Hyper-parameters, JSON"),
-        Column("epochs", "double", "Epochs trained; a trial may be given up after half of one"),
-        Column("validation_auc", "double", "Area under the ROC curve on the validation days"),
-        Column("validation_log_loss", "double", "Log-loss on the validation days"),
-        Column("seconds", "double", "Wall time of the trial"),
-        RUN_ID,
-        DS,
-    ),
-    ("metric_id",),
-)
+TRAINING_RUNS = "training_runs"
+MODEL_QUALITY = "model_quality"
 
-MODEL_QUALITY = Table(
-    "model_quality",
-    "Quality of a model, or of a rival: on held-out days, and live on the days it has answered",
-    (
-        METRIC_ID,
-        TIME,
-        Column("model_id", "string", "The bundle; empty for a rival"),
-        Column("role", "string", "candidate, champion, base_rate, lightgbm or live"),
-        Column("split", "string", "validation, test or live"),
-        Column("from_ds", "string", "First day of the split"),
-        Column("to_ds", "string", "Last day of the split"),
-        Column("hour", "timestamp", "Start of the hour of the prediction time, UTC; null: the whole span"),
-        Column("rows", "bigint", "Labelled subjects"),
-        Column("auc", "double", "Area under the ROC curve; null with one class of labels only"),
-        Column("log_loss", "double", "Mean negative log-likelihood, nats"),
-        Column("brier", "double", "Mean squared error of the probability"),
-        Column("calibration_error", "double", "Expected calibration error, 15 bins of equal count"),
-        RUN_ID,
-        DS,
-    ),
-    ("metric_id",),
-)
+
+def training_runs_table(target: Target) -> Table:
+    """The trials of the searches."""
+
+    def figure(metric: Metric) -> Column:
+        return Column(validated(metric), "double", f"On the validation days: {metric.comment}")
+
+    return Table(
+        TRAINING_RUNS,
+        "One row per trial of a training run",
+        (
+            METRIC_ID,
+            TIME,
+            Column("trial_id", "string", "Trial of the search"),
+            Column("status", "string", "finished, stopped (by the scheduler) or failed"),
+            Column("config", "string", "Hyper-parameters, JSON"),
+            Column("epochs", "double", "Epochs trained; a trial may be given up after half of one"),
+            figure(target.skill),
+            figure(target.loss),
+            Column("seconds", "double", "Wall time of the trial"),
+            RUN_ID,
+            DS,
+        ),
+        ("metric_id",),
+    )
+
+
+def model_quality_table(target: Target) -> Table:
+    """How good models and rivals are."""
+    return Table(
+        MODEL_QUALITY,
+        "Quality of a model, or of a rival: on held-out days, and live on the days it has answered",
+        (
+            METRIC_ID,
+            TIME,
+            Column("model_id", "string", "The bundle; empty for a rival"),
+            Column("role", "string", "candidate, champion, base_rate, lightgbm or live"),
+            Column("split", "string", "validation, test or live"),
+            Column("from_ds", "string", "First day of the split"),
+            Column("to_ds", "string", "Last day of the split"),
+            Column("hour", "timestamp", "Start of the hour of the prediction time, UTC; null: the whole span"),
+            Column("rows", "bigint", "Labelled subjects"),
+            *(Column(metric.name, "double", metric.comment) for metric in target.metrics),
+            RUN_ID,
+            DS,
+        ),
+        ("metric_id",),
+    )
+
 
 RUNTIME_METRICS = Table(
     "runtime_metrics",
@@ -314,10 +326,10 @@ STATISTICS = Table(
         Column("base_to_ds", "string", "Last day of what it is compared with"),
         Column("days", "bigint", "Days with rows; the unit of the test"),
         Column("rows", "bigint", "Labelled subjects"),
-        Column("positives", "bigint", "Those with label 1"),
+        Column("positives", "bigint", "Sum of the labels: those with label 1, or how many there were in all"),
         Column("share", "double", "positives / rows"),
-        Column("share_low", "double", "Lower end of the share's 95 % Wilson interval"),
-        Column("share_high", "double", "Upper end of the share's 95 % Wilson interval"),
+        Column("share_low", "double", "Lower end of the share's 95 % Wilson interval; null for counts"),
+        Column("share_high", "double", "Upper end of the share's 95 % Wilson interval; null for counts"),
         Column("base_share", "double", "The share of what it is compared with"),
         Column("difference", "double", "share - base_share"),
         Column("difference_low", "double", "Lower end of its 95 % interval, days as clusters"),
@@ -330,14 +342,19 @@ STATISTICS = Table(
     ),
 )
 
-SMALL = (LANDING_FILES, BOOK, TRAINING_RUNS, MODEL_QUALITY, RUNTIME_METRICS, DATA_QUALITY, LEDGER, ALERTS, RETRACTIONS)
+
+def small_tables(target: Target) -> tuple[Table, ...]:
+    """The tables that anybody writes through delta-rs."""
+    measured = training_runs_table(target), model_quality_table(target)
+    return (LANDING_FILES, BOOK, *measured, RUNTIME_METRICS, DATA_QUALITY, LEDGER, ALERTS, RETRACTIONS)
 
 
 def all_tables(use_case: UseCase) -> tuple[Table, ...]:
     """Every table of a use case, in the order of the data flow."""
     raw = tuple(raw_table(contract) for contract in use_case.sources)
     quarantine = tuple(quarantine_table(contract) for contract in use_case.sources)
-    return (*raw, *quarantine, TILES, features_table(use_case), LABELS, predictions_table(use_case), STATISTICS, *SMALL)
+    made = features_table(use_case), LABELS, predictions_table(use_case), STATISTICS
+    return (*raw, *quarantine, TILES, *made, *small_tables(use_case.target))
 
 
 def tables_by_writer(use_case: UseCase) -> dict[str, tuple[str, ...]]:
@@ -349,5 +366,5 @@ def tables_by_writer(use_case: UseCase) -> dict[str, tuple[str, ...]]:
         "features": features,
         "predictions": (predictions_table(use_case).name,),
         "statistics": (STATISTICS.name,),
-        "small": tuple(table.name for table in SMALL),
+        "small": tuple(table.name for table in small_tables(use_case.target)),
     }

@@ -17,6 +17,7 @@ from include.contracts.contract import Contract
 from include.features.spec import FeatureSet
 from include.quality import DIMENSIONS
 from include.search import SearchSpace
+from include.target import BINARY, Target
 from include.tiles.spec import Tile, days_of_history
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ HISTORY_START = "LAMBDA_DL_HISTORY_START"
 RECENT_DAYS = "LAMBDA_DL_RECENT_DAYS"
 
 #: Raw facts by source -> one row per labelled subject: ``label_day`` string, ``subject_id`` string, ``label`` int
-#: (0/1), ``outcome`` string. Many days are labelled at once: every frame has ``label_day``, the subjects their own,
-#: every other fact once for each day whose horizon it was available in. So the function joins on ``label_day`` as well
-#: as on keys, and cannot see a fact from beyond the horizon.
+#: (0/1, or a count: ``target`` says which), ``outcome`` string. Many days are labelled at once: every frame has
+#: ``label_day``, the subjects their own, every other fact once for each day whose horizon it was available in. So the
+#: function joins on ``label_day`` as well as on keys, and cannot see a fact from beyond the horizon.
 LabelFunction = Callable[[Mapping[str, "DataFrame"]], "DataFrame"]
 
 
@@ -40,10 +41,13 @@ LabelFunction = Callable[[Mapping[str, "DataFrame"]], "DataFrame"]
 class Gate:
     """The thresholds a candidate must pass to become champion; all figures are of the held-out test days.
 
-    - ``minimum_auc_gain``: the lower end of the paired bootstrap interval (level ``confidence``) of the lead over the
+    Skill and loss are those of the use case's ``target``: AUC and log-loss in nats, or D² and Poisson deviance.
+
+    - ``minimum_skill_gain``: the lower end of the paired bootstrap interval (level ``confidence``) of the lead over the
       champion must be above it;
-    - ``maximum_slice_log_loss_excess`` (nats): on no value of the use case's ``slices`` with at least
-      ``minimum_slice_rows`` rows may the candidate be worse than the champion by more;
+    - ``maximum_loss_excess``: the candidate's loss may exceed the champion's by so much;
+    - ``maximum_slice_loss_excess``: and by so much on any value of the use case's ``slices`` with at least
+      ``minimum_slice_rows`` rows;
     - ``minimum_parity``: least share of served feature rows that batch computes alike, on each of the last
       ``parity_days`` days that have been compared;
     - ``maximum_predict_ms``: 95th percentile of the time that one row takes, milliseconds.
@@ -52,11 +56,11 @@ class Gate:
     """
 
     minimum_test_rows: int = 200
-    minimum_auc_gain: float = 0.0
+    minimum_skill_gain: float = 0.0
     confidence: float = 0.95
-    maximum_log_loss_excess: float = 0.0
+    maximum_loss_excess: float = 0.0
     maximum_calibration_error: float = 0.10
-    maximum_slice_log_loss_excess: float = 0.05
+    maximum_slice_loss_excess: float = 0.05
     minimum_slice_rows: int = 200
     minimum_parity: float = 0.999
     parity_days: int = 7
@@ -117,6 +121,8 @@ class UseCase:
     tiles: tuple[Tile, ...]
     features: FeatureSet
     labels: LabelFunction
+    #: What the labels are: whether something happens, or how many there are.
+    target: Target = BINARY
     label_horizon_days: int = 1
     #: A source silent for longer than this before the prediction time makes an answer degraded.
     silence_minutes: Mapping[str, int] = field(default_factory=dict)

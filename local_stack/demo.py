@@ -220,15 +220,17 @@ def book_rows(demo: Demo) -> list[tuple[Any, ...]]:
 
 def quality_rows(demo: Demo, run_id: str) -> list[tuple[Any, ...]]:
     """Quality on the test days of the last training run's candidate and its rivals, from Hive."""
+    figures, loss = ", ".join(metric.name for metric in demo.use_case.target.metrics), demo.use_case.target.loss
     return query_hive(
         demo.environment,
-        "select role, rows, auc, log_loss, calibration_error from model_quality "
-        f"where split = 'test' and run_id = '{run_id}' order by log_loss",
+        f"select role, rows, {figures} from model_quality where split = 'test' and run_id = '{run_id}' "
+        f"order by {loss.name}",
     )
 
 
 def summary(demo: Demo, answer: Mapping[str, Any], replayed: Outcome) -> None:
     """Print what went through the layers, as the stores tell it, and where to look."""
+    figures = [metric.words for metric in demo.use_case.target.metrics]
     headings = ("source", "landed", "ingested", "quarantined", "duplicate", "days")
     console.print(table_of("Books (Hive)", headings, book_rows(demo)))
     features = query_hive(demo.environment, "select count(*), count(distinct ds) from features")[0]
@@ -236,13 +238,14 @@ def summary(demo: Demo, answer: Mapping[str, Any], replayed: Outcome) -> None:
         demo.environment, "select run_id, count(*) from training_runs group by run_id order by max(time) desc limit 1"
     )[0]
     console.print(f"Features: {features[0]} rows over {features[1]} days. Trials: {trials} in run {run_id}.")
-    console.print(table_of("Test days (Hive)", ("model", "rows", "auc", "log-loss", "ece"), quality_rows(demo, run_id)))
+    console.print(table_of("Test days (Hive)", ("model", "rows", *figures), quality_rows(demo, run_id)))
     shown = "select layer, count(*), max(complete_through) from events_now group by layer order by layer"
     for layer, events, through in query_mysql(demo.environment, shown):
         console.print(f"MySQL: {events} recent events from the {layer} layer, complete through {through}.")
-    prediction = answer["predictions"][0]
+    prediction, target = answer["predictions"][0], demo.use_case.target
     console.print(
-        f"Prediction: {prediction['probability']:.3f} for {prediction['id']} by model {answer['model_id'][:12]}."
+        f"Prediction: {target.said(prediction[target.answer])} for {prediction['id']} "
+        f"by model {answer['model_id'][:12]}."
     )
     console.print(books_table(replayed.books))
     console.print(f"Replay of {replayed.plan.begin:%Y-%m-%d}: {summary_line(replayed)}.")

@@ -221,7 +221,7 @@ def live(use_case: UseCase, environment: Mapping[str, str], beat: timedelta) -> 
     opening, now = open_books(use_case, bootstrap), utc_now()
     sources = [contract.name for contract in use_case.sources]
     known = KnownOutcomes(use_case, lambda day: read_outcomes(use_case, day, day, redated=True))
-    borders, answers = Borders(opening.borders), Answers(known.outcomes)
+    borders, answers = Borders(opening.borders), Answers(known.outcomes, use_case.target)
     line = ProgressLine(borders, answers, sources)
     nights = Nights(now.date() - DAY, lambda day: land_days(use_case, environment, day, day, "--redated"), line.say)
     sender, injector = Sender(bootstrap), Injector(Shares(), {contract.name: contract for contract in use_case.sources})

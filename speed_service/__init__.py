@@ -1,4 +1,4 @@
-"""The speed service: answers a query with the champion's probability within milliseconds. Deployed alone.
+"""The speed service: answers a query with the champion's prediction within milliseconds. Deployed alone.
 
 Reading order: ``__main__`` and ``asgi`` (entry) -> ``app`` (wiring) -> ``protocol`` -> ``front`` -> ``batcher`` ->
 ``queries`` (what was asked) -> ``predictor`` (the answer); ``champion`` and ``history`` hold what can change under it,

@@ -106,7 +106,7 @@ def _predict(max_subjects: int) -> Schema:
         "additionalProperties": False,
     }
     return {
-        "summary": "Probabilities for one or many subjects, in their order",
+        "summary": "Predictions for one or many subjects, in their order",
         "operationId": "predict",
         "security": [{"token": []}],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},

@@ -22,6 +22,7 @@ _STYLE = (
     ".bad{color:#a40000}.big{font-size:1.6rem}"
 )
 _SCRIPT = """
+const said = p => 'probability' in p ? (100 * p.probability).toFixed(1) + ' %' : p.value.toFixed(1);
 const form = document.getElementById('ask'), out = document.getElementById('answer');
 form.addEventListener('submit', async event => {
   event.preventDefault();
@@ -32,7 +33,7 @@ form.addEventListener('submit', async event => {
       headers: {'Content-Type': 'application/json', 'Authorization': 'Bearer ' + form.token.value}});
     const document_ = await reply.json(), took = (performance.now() - began).toFixed(1);
     out.className = reply.ok ? '' : 'bad';
-    const head = reply.ok ? document_.predictions.map(p => p.id + ': ' + (100 * p.probability).toFixed(1) + ' %'
+    const head = reply.ok ? document_.predictions.map(p => p.id + ': ' + said(p)
       + (p.degraded ? ' (degraded)' : '')).join('\\n') : document_.title + ': ' + document_.detail;
     out.textContent = head + '\\n' + took + ' ms there and back\\n\\n' + JSON.stringify(document_, null, 2);
   } catch (error) { out.className = 'bad'; out.textContent = 'no answer: ' + error; }

@@ -19,7 +19,7 @@ from prometheus_client import Counter
 
 from speed_service.champion import Champion
 from speed_service.columns import Columns
-from speed_service.predictor import Answer
+from speed_service.predictor import Answer, called
 from speed_service.queries import Query
 from speed_service.telemetry import precise, rfc3339
 
@@ -40,10 +40,13 @@ Put = Callable[[str, bytes, bytes, threading.Event], None]
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """A prediction as it travels (see ``docs/schemas``); ``as_of`` and ``features`` map names to values."""
+    """A prediction as it travels (see ``docs/schemas``); ``as_of`` and ``features`` map names to values.
+
+    ``answer`` has the target's name for it (see ``called``).
+    """
 
     id: str
-    probability: float
+    answer: float
     as_of: Mapping[str, str | None]
     degraded: bool
     prediction_time: str
@@ -69,10 +72,11 @@ def prediction_messages(
     rows = map(_features_type(tuple(columns)), *(column.tolist() for column in columns.values()))
     times = {query.prediction_seconds: query.prediction_time for query in queries}
     texts = {seconds: rfc3339(time) for seconds, time in times.items()}
+    message_of = called(Message, champion.bundle.predictor.target.answer)
     for query, prediction, features in zip(queries, answer.predictions, rows, strict=True):
-        message = Message(
+        message = message_of(
             id=prediction.id,
-            probability=prediction.probability,
+            answer=prediction.answer,
             as_of=prediction.as_of,
             degraded=prediction.degraded,
             prediction_time=texts[query.prediction_seconds],

@@ -1,4 +1,4 @@
-"""From checked queries to probabilities: references, windows, the one feature function, the network.
+"""From checked queries to answers: references, windows, the one feature function, the network.
 
 Works on a batch of any size, in columns; a batch of one takes the same way. The champion and the history are
 arguments, read once by the caller, so a swap in the middle of a request changes nothing for it.
@@ -6,7 +6,8 @@ arguments, read once by the caller, so a swap in the middle of a request changes
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import msgspec
 from numpy.typing import NDArray
@@ -17,15 +18,31 @@ from speed_service.columns import Columns, feature_columns
 from speed_service.history import History
 from speed_service.queries import Query
 
+AnyStruct = TypeVar("AnyStruct", bound=msgspec.Struct)
+
 
 class Prediction(msgspec.Struct, gc=False):
     """The answer for one subject. ``as_of`` gives, per source, the border (RFC 3339, UTC) before which facts were
-    visible, or null when none was; ``degraded`` says that it lies too far behind the prediction time."""
+    visible, or null when none was; ``degraded`` says that it lies too far behind the prediction time.
+
+    In JSON ``answer`` has the target's name for it: ``probability`` or ``value`` (see ``called``).
+    """
 
     id: str
-    probability: float
+    answer: float
     as_of: Mapping[str, str | None]
     degraded: bool
+
+
+@cache
+def called(kind: type[AnyStruct], name: str) -> type[AnyStruct]:
+    """The same struct with its field ``answer`` called ``name`` in JSON."""
+    fields = [
+        (field.name, field.type, msgspec.field(name=name)) if field.name == "answer" else (field.name, field.type)
+        for field in msgspec.structs.fields(kind)
+    ]
+    frozen = kind.__struct_config__.frozen
+    return cast(type[AnyStruct], msgspec.defstruct(kind.__name__, fields, bases=(kind,), frozen=frozen, gc=False))
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -53,9 +70,10 @@ def predict(
     """Predict for every query with one model and one set of tiles; ``joined``: see ``feature_columns``."""
     seen = [history.seen(query.prediction_minute) for query in queries]
     columns = feature_columns(use_case, champion.references, history, queries, seen, joined)
-    probabilities = champion.bundle.probabilities(columns).tolist()
+    answers = champion.bundle.answers(columns).tolist()
+    make = called(Prediction, use_case.target.answer)
     predictions = [
-        Prediction(query.id, probability, one.as_of, one.degraded)
-        for query, probability, one in zip(queries, probabilities, seen, strict=True)
+        make(query.id, answer, one.as_of, one.degraded)
+        for query, answer, one in zip(queries, answers, seen, strict=True)
     ]
     return Predicted(Answer(champion.model_id, predictions), columns)

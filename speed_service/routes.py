@@ -56,7 +56,7 @@ def _counted(view: Callable[[str], Response]) -> Callable[[str], Response]:
 @blueprint.post("/v1/<use_case>/predict")
 @_counted
 def predict(use_case: str) -> Response:
-    """Probabilities for one or many subjects, in their order: the way for servers that know only WSGI."""
+    """Answers for one or many subjects, in their order: the way for servers that know only WSGI."""
     service = _service()
     _check_use_case(service, use_case)
     check_head(service, request.headers.get("Authorization", ""), request.headers.get("Content-Type", ""))

@@ -6,6 +6,7 @@ one in place. Nothing here runs in a request.
 """
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 
@@ -38,11 +39,14 @@ def warm(service: Service, champion: Champion) -> None:
     try:
         query = check_subject(example_subject(service.use_case), service.use_case)
         assert isinstance(query, Query), query
-        probability = predict(service.use_case, champion, service.history, [query]).answer.predictions[0].probability
+        answer = predict(service.use_case, champion, service.history, [query]).answer.predictions[0].answer
     except Exception as error:
         raise BundleRejected(f"it cannot answer: {type(error).__name__}: {error}") from error
-    if not 0.0 <= probability <= 1.0:
-        raise BundleRejected(f"it answers {probability}, which is no probability")
+    target = service.use_case.target
+    if champion.bundle.predictor.target.kind != target.kind:
+        raise BundleRejected(f"it answers a {champion.bundle.predictor.target.answer}, not a {target.answer}")
+    if not 0.0 <= answer <= (math.inf if target.highest is None else target.highest) or math.isinf(answer):
+        raise BundleRejected(f"it answers {answer}, which is no {target.answer}")
 
 
 class ModelWatcher:

@@ -13,6 +13,7 @@ from include.bundle.store import DirectoryStore
 from include.champion import load_champion, overlap
 from include.ledger import Entry
 from include.locations import Models
+from include.target import BINARY
 from include.training.encoding import Encoders
 from include.training.network import Network, NetworkConfig
 from include.use_case import UseCase, load_use_case
@@ -30,7 +31,7 @@ def written(store: DirectoryStore) -> Entry:
     check = {name: values[:5] for name, values in data.columns.items()}
     lineage = {"split": {"train": {"days": DAYS[:3]}, "validation": {"days": DAYS[3:4]}, "test": {"days": DAYS[4:]}}}
     model_id = write_bundle(
-        store, "shops", Contents(FEATURES, Predictor(network, encoders, 1.0), {}, check, {}, lineage)
+        store, "shops", Contents(FEATURES, Predictor(network, encoders, 1.0, target=BINARY), {}, check, {}, lineage)
     )
     return Entry(1, "2020-01-07T00:00:00Z", "promoted", model_id, None, "test", "", "run-1")
 

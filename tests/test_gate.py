@@ -10,17 +10,18 @@ import pytest
 from include.gate import Evidence, Rival, SliceLosses, decide
 from include.promotion import compared, judged_data
 from include.quality import Shortfall
+from include.target import BINARY
 from include.training.intervals import Difference, Interval
 from include.training.metrics import Quality
 from include.use_case import Gate, UseCase
 from include.use_case import Quality as Scorecard
 from tests.training.synthetic import rows
 
-GOOD = Quality(rows=1000, auc=0.75, log_loss=0.50, brier=0.15, calibration_error=0.02)
-BASE = Quality(rows=1000, auc=0.50, log_loss=0.60, brier=0.20, calibration_error=0.01)
+GOOD = Quality(BINARY, rows=1000, skill=0.75, loss=0.50, error=0.15, calibration_error=0.02)
+BASE = Quality(BINARY, rows=1000, skill=0.50, loss=0.60, error=0.20, calibration_error=0.01)
 FIRST = Evidence(("2020-01-01",), GOOD, BASE, None, predict_ms=0.3)
 SMALL_LEAD = {"auc": Difference(0.01, Interval(0.002, 0.018)), "log_loss": Difference(-0.01, Interval(-0.02, -0.001))}
-RIVAL = Rival("m" * 64, replace(GOOD, auc=0.74, log_loss=0.51), SMALL_LEAD, "day", 7)
+RIVAL = Rival("m" * 64, replace(GOOD, skill=0.74, loss=0.51), SMALL_LEAD, "day", 7)
 SECOND = replace(FIRST, rival=RIVAL)
 
 
@@ -32,8 +33,8 @@ def led_by_chance() -> Rival:
     ("evidence", "reason"),
     [
         (replace(FIRST, candidate=replace(GOOD, rows=10)), "10 test rows, fewer than 200"),
-        (replace(FIRST, candidate=replace(GOOD, auc=0.49)), "AUC 0.4900 is no better than chance, 0.5"),
-        (replace(FIRST, candidate=replace(GOOD, log_loss=0.61)), "0.6100 is no better than the base rate's 0.6000"),
+        (replace(FIRST, candidate=replace(GOOD, skill=0.49)), "AUC 0.4900 is no better than chance, 0.5"),
+        (replace(FIRST, candidate=replace(GOOD, loss=0.61)), "0.6100 is no better than the base rate's 0.6000"),
         (replace(FIRST, candidate=replace(GOOD, calibration_error=0.2)), "calibration error 0.2000 is above 0.1000"),
         (replace(FIRST, predict_ms=40.0), "one row takes 40.00 ms (95th percentile), more than 25 ms"),
         (
@@ -42,7 +43,7 @@ def led_by_chance() -> Rival:
             "(95%, 7 days), and its lower end must be above 0.0000",
         ),
         (
-            replace(SECOND, rival=replace(RIVAL, quality=replace(RIVAL.quality, log_loss=0.49))),
+            replace(SECOND, rival=replace(RIVAL, quality=replace(RIVAL.quality, loss=0.49))),
             "log-loss 0.5000 exceeds the champion's 0.4900 by more than 0.0000",
         ),
         (
@@ -103,7 +104,11 @@ DATA = rows(day_count=DAYS, per_day=PER_DAY)
 SHOPS = cast(
     UseCase,
     SimpleNamespace(
-        name="shops", slices=("colour",), gate=Gate(), quality=Scorecard(thresholds={"validity": 0.9, "accuracy": 0.9})
+        name="shops",
+        target=BINARY,
+        slices=("colour",),
+        gate=Gate(),
+        quality=Scorecard(thresholds={"validity": 0.9, "accuracy": 0.9}),
     ),
 )
 

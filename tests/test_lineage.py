@@ -15,12 +15,14 @@ from include.bundle.store import DirectoryStore
 from include.ledger import Entry, append
 from include.lineage import Untraceable, trace
 from include.locations import Models
+from include.target import BINARY
 from include.use_case import UseCase
 from tests.test_retraction import DAY, DAYS, DS, Lake, lineage
 
 SHOPS = cast(
     UseCase,
     SimpleNamespace(
+        target=BINARY,
         name="shops",
         history_days=1,
         label_horizon_days=1,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from include.metrics import data_quality_id, differences, ledger_row, metric_row, parse_message
-from include.tables import DATA_QUALITY, RUNTIME_METRICS, TRAINING_RUNS
+from include.tables import DATA_QUALITY, RUNTIME_METRICS, training_runs_table
+from include.target import BINARY
 
 QUALITY: dict[str, Any] = {
     "metric_id": "m1",
@@ -22,7 +23,7 @@ QUALITY: dict[str, Any] = {
 
 
 def test_a_message_becomes_a_typed_row() -> None:
-    table, row = metric_row(QUALITY, "house")
+    table, row = metric_row(QUALITY, "house", BINARY)
     assert table is DATA_QUALITY
     assert row["value"] == 1.0
     assert row["time"].isoformat() == "2013-01-02T00:00:00+00:00"
@@ -43,18 +44,20 @@ def test_a_message_becomes_a_typed_row() -> None:
 )
 def test_a_wrong_message_is_rejected_with_its_field(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        metric_row(QUALITY | change, "house")
+        metric_row(QUALITY | change, "house", BINARY)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[1]"])
 def test_what_is_no_json_object_is_rejected(value: bytes | None) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        parse_message(value, "house")
+        parse_message(value, "house", BINARY)
 
 
 def test_a_receipt_becomes_a_runtime_metric() -> None:
     common = {k: QUALITY[k] for k in ("metric_id", "use_case", "ds", "time", "run_id")}
-    table, row = metric_row(common | {"kind": "model_loaded", "instance": "i", "sequence": 4, "model_id": "m"}, "house")
+    table, row = metric_row(
+        common | {"kind": "model_loaded", "instance": "i", "sequence": 4, "model_id": "m"}, "house", BINARY
+    )
     assert table is RUNTIME_METRICS
     assert (row["name"], row["value"], row["instance"]) == ("model_loaded", 4.0, "i")
 
@@ -62,8 +65,8 @@ def test_a_receipt_becomes_a_runtime_metric() -> None:
 def test_nested_values_are_kept_as_json() -> None:
     common = {k: QUALITY[k] for k in ("metric_id", "use_case", "ds", "time", "run_id")}
     message = common | {"kind": "training_run", "trial_id": "t", "status": "failed", "config": {"b": 1, "a": 2}}
-    table, row = parse_message(json.dumps(message).encode(), "house")
-    assert table is TRAINING_RUNS
+    table, row = parse_message(json.dumps(message).encode(), "house", BINARY)
+    assert table == training_runs_table(BINARY)
     assert row["config"] == '{"a": 2, "b": 1}'
     assert row["validation_auc"] is None
 

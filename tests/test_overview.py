@@ -15,12 +15,16 @@ from include.ledger import Entry, append
 from include.locations import Models
 from include.overview import DAYS, LINES, Overview, gather
 from include.refusals import Refusal, keep
+from include.target import BINARY
 from include.training.dataset import Tables
 from include.use_case import UseCase
 from tests.test_retraction import event
 
 SHOPS = cast(
-    UseCase, SimpleNamespace(name="shops", sources=(SimpleNamespace(name="sales"), SimpleNamespace(name="weather")))
+    UseCase,
+    SimpleNamespace(
+        name="shops", target=BINARY, sources=(SimpleNamespace(name="sales"), SimpleNamespace(name="weather"))
+    ),
 )
 LINE = Entry(1, "2020-02-01T00:00:00.000Z", "promoted", "m1", None, "ann", "better", "run-1")
 REFUSAL = Refusal("m2", "2020-02-02T00:00:00.000Z", "run-2", "ann", "m1", ("worse",), ())

@@ -17,6 +17,7 @@ from include.bundle.store import DirectoryStore
 from include.ledger import read_ledger
 from include.promotion import Approval, Systems, judge, promote
 from include.refusals import read_refusals
+from include.target import BINARY
 from include.training.dataset import pin_versions, split_days
 from include.training.encoding import Encoders
 from include.training.loop import LoopConfig, Tensors, build, parts_of
@@ -27,6 +28,7 @@ from tests.training.synthetic import FEATURES, days, rows, spans, write_tables
 SHOPS = cast(
     UseCase,
     SimpleNamespace(
+        target=BINARY,
         name="shops",
         features=FEATURES,
         slices=("colour",),
@@ -58,7 +60,9 @@ class World:
         torch.set_num_threads(1)
         train, validation, _ = spans(self.data, self.split)
         encoders = Encoders.fit(FEATURES, train.columns, bins=8)
-        encoded = [Tensors.of(encoders.encode(r.columns), r.labels, torch.device("cpu")) for r in (train, validation)]
+        encoded = [
+            Tensors.of(encoders.encode(r.columns), r.labels, BINARY, torch.device("cpu")) for r in (train, validation)
+        ]
         network = NetworkConfig(width=16, layers=1, embedding_width=4)
         loop = build(encoders, network, LoopConfig(learning_rate=1e-2, batch_size=64, seed=seed), *encoded)
         for _ in range(parts_of(epochs)):
@@ -66,10 +70,10 @@ class World:
         lineage: dict[str, Any] = {
             "tables": self.versions,
             "split": self.split.to_json(),
-            "train_positive_share": float(train.labels.mean()),
+            "train_mean_label": float(train.labels.mean()),
         }
         check = {name: values[:5] for name, values in self.data.columns.items()}
-        predictor = Predictor(loop.network, encoders, 1.0)
+        predictor = Predictor(loop.network, encoders, 1.0, target=BINARY)
         return write_bundle(self.systems.models, "shops", Contents(FEATURES, predictor, {}, check, {}, lineage))
 
 

@@ -14,12 +14,13 @@ from deltalake import write_deltalake
 from include.bundle.bundle import load_bundle, write_bundle
 from include.bundle.store import DirectoryStore
 from include.rescore import NotRescorable, rescore
+from include.target import BINARY
 from include.training.dataset import Tables
 from include.use_case import UseCase
 from tests.bundle.test_bundle import contents
 from tests.training.synthetic import FEATURES, rows
 
-SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES))
+SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, target=BINARY))
 DAY = date(2020, 1, 1)
 DS = DAY.isoformat()
 MOMENT = datetime(2020, 1, 1, 12, tzinfo=UTC)
@@ -38,7 +39,7 @@ class World:
             self.models, "shops", replace(other, predictor=replace(other.predictor, temperature=2.0))
         )
         bundle = load_bundle(self.models, "shops", self.model, FEATURES)
-        self.served = bundle.probabilities(self.columns)
+        self.served = bundle.answers(self.columns)
         self.derive()
         labels = {"subject_id": self.ids(), "label": np.arange(COUNT) % 2, "ds": [DS] * COUNT}
         write_deltalake(f"{self.tables.root}/labels", pa.table(labels))

@@ -18,6 +18,7 @@ from include.bundle.store import DirectoryStore
 from include.ledger import Entry, append, read_ledger
 from include.locations import Models
 from include.rollback import Request, Rollback, RollbackRefused, choose, demote, roll_back
+from include.target import BINARY
 from include.training.encoding import Encoders
 from include.training.network import Network, NetworkConfig
 from include.use_case import UseCase
@@ -97,7 +98,9 @@ class World:
         network = Network(encoders, NetworkConfig(width=4, layers=1, embedding_width=2)).eval()
         check = {name: values[:5] for name, values in DATA.columns.items()}
         return write_bundle(
-            self.models, "shops", Contents(FEATURES, Predictor(network, encoders, 1.0), {}, check, {}, {"seed": seed})
+            self.models,
+            "shops",
+            Contents(FEATURES, Predictor(network, encoders, 1.0, target=BINARY), {}, check, {}, {"seed": seed}),
         )
 
     def touched(self, lineage: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -193,7 +196,7 @@ def test_answers_of_the_two_models_differ(world: World) -> None:
     """Else the tests above would not tell them apart."""
     from include.bundle.bundle import load_bundle
 
-    answers = [load_bundle(world.models, "shops", i, FEATURES).probabilities(DATA.columns) for i in world.ids]
+    answers = [load_bundle(world.models, "shops", i, FEATURES).answers(DATA.columns) for i in world.ids]
     assert not np.allclose(answers[0], answers[1])
 
 

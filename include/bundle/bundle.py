@@ -2,7 +2,7 @@
 
     manifest.json       sha256 and size of every other file; its own sha256 is the model's id; written last
     weights.safetensors network.json encoders.json features.json references/*.csv
-    self_check.json     raw feature rows and the probabilities they gave when the bundle was written
+    self_check.json     raw feature rows and the answers they gave when the bundle was written
     metrics.json lineage.json
     card/*              the model card for people: Markdown, JSON and plots
 
@@ -25,17 +25,20 @@ from safetensors.torch import load, save
 from include.bundle.store import ObjectMissing, ObjectStore
 from include.features.spec import FeatureSet
 from include.locations import Models
+from include.target import TARGETS, Target
 from include.training.encoding import Encoders
 from include.training.folding import FoldedNetwork
 from include.training.network import Network, NetworkConfig
 
-FORMAT = 1
+#: 2: the network says what kind of target it has.
+FORMAT = 2
 MANIFEST = "manifest.json"
 REFERENCES = "references/"
 CARD = "card/"
 #: So many characters of an id must be given at least to name a model.
 SHORTEST_ID = 8
-#: Float32 kernels differ between machines by less than this in probability; a wrong encoder differs by far more.
+#: Float32 kernels differ between machines by less than this (in probability, or as a share of an answer above 1); a
+#: wrong encoder differs by far more.
 SELF_CHECK_TOLERANCE = 1e-4
 
 
@@ -56,21 +59,21 @@ class FeatureMismatch(BundleError):
 
 
 class SelfCheckFailed(BundleError):
-    """The loaded network does not give the probabilities that it gave when the bundle was written."""
+    """The loaded network does not give the answers that it gave when the bundle was written."""
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained network with its encoders and temperature: raw feature columns in, probabilities out. On the CPU."""
+    """A trained network with its encoders and temperature: raw feature columns in, answers out. On the CPU."""
 
     network: Network
     encoders: Encoders
     temperature: float
+    target: Target
 
-    def probabilities(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-        """Calibrated probabilities, float64 ``[n]``, for ``n`` rows given as feature columns."""
-        result: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-self._folded.logits(columns) / self.temperature))
-        return result
+    def answers(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+        """Calibrated probabilities or expected counts, float64 ``[n]``, for ``n`` rows given as feature columns."""
+        return self.target.respond(self._folded.scores(columns) / self.temperature)
 
     @cached_property
     def _folded(self) -> FoldedNetwork:
@@ -90,9 +93,9 @@ class Bundle:
     metrics: Mapping[str, Any]
     lineage: Mapping[str, Any]
 
-    def probabilities(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-        """Calibrated probabilities, float64 ``[n]``, for ``n`` rows given as feature columns."""
-        return self.predictor.probabilities(columns)
+    def answers(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+        """Calibrated probabilities or expected counts, float64 ``[n]``, for ``n`` rows given as feature columns."""
+        return self.predictor.answers(columns)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,9 @@ def bundle_files(use_case: str, contents: Contents) -> dict[str, bytes]:
     feature_list = [{"name": f.name, "kind": f.kind, "comment": f.comment} for f in features.features]
     files = {
         "weights.safetensors": packed_weights(network),
-        "network.json": canonical({**network.config.to_json(), "temperature": predictor.temperature}),
+        "network.json": canonical(
+            {**network.config.to_json(), "temperature": predictor.temperature, "target": predictor.target.kind}
+        ),
         "encoders.json": canonical(predictor.encoders.to_json()),
         "features.json": canonical({"use_case": use_case, "hash": features.hash(), "features": feature_list}),
         "self_check.json": canonical(_self_check(predictor, contents.self_check)),
@@ -177,8 +182,12 @@ def read_files(store: ObjectStore, use_case: str, model_id: str, *, card: bool =
     if hashlib.sha256(manifest).hexdigest() != model_id:
         raise BundleCorrupt(f"bundle {model_id[:12]}: {MANIFEST} does not hash to the model id")
     document = json.loads(manifest)
-    if document["format"] != FORMAT or document["use_case"] != use_case:
-        raise BundleCorrupt(f"bundle {model_id[:12]}: format {document['format']} of {document['use_case']!r}")
+    if document["use_case"] != use_case:
+        raise BundleCorrupt(f"bundle {model_id[:12]} is of use case {document['use_case']!r}")
+    if document["format"] != FORMAT:
+        raise BundleCorrupt(
+            f"bundle {model_id[:12]} has format {document['format']}, this code reads {FORMAT}: train a model with it"
+        )
     entries = {name: entry for name, entry in document["files"].items() if card or not name.startswith(CARD)}
     return {name: _verified(store, prefix, name, entry) for name, entry in entries.items()}
 
@@ -229,13 +238,13 @@ def _predictor(model_id: str, files: Mapping[str, bytes]) -> Predictor:
         network.load_state_dict(load(files["weights.safetensors"]))
     except (SafetensorError, RuntimeError) as error:
         raise BundleCorrupt(f"bundle {model_id[:12]}: the weights do not fit the network: {error}") from error
-    return Predictor(network.eval(), encoders, float(settings["temperature"]))
+    return Predictor(network.eval(), encoders, float(settings["temperature"]), TARGETS[settings["target"]])
 
 
 def _self_check(predictor: Predictor, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     return {
         "columns": {name: [_to_json(value) for value in values] for name, values in columns.items()},
-        "probabilities": [float(p) for p in predictor.probabilities(columns)],
+        "answers": [float(given) for given in predictor.answers(columns)],
     }
 
 
@@ -251,7 +260,8 @@ def _run_self_check(model_id: str, predictor: Predictor, document: Mapping[str, 
         name: np.array(values, dtype=np.float64 if name in numeric else object)
         for name, values in document["columns"].items()
     }
-    expected = np.array(document["probabilities"])
-    worst = float(np.abs(predictor.probabilities(columns) - expected).max(initial=0.0))
+    expected = np.array(document["answers"])
+    off = np.abs(predictor.answers(columns) - expected) / np.maximum(1.0, expected)
+    worst = float(off.max(initial=0.0))
     if not worst <= SELF_CHECK_TOLERANCE:
-        raise SelfCheckFailed(f"bundle {model_id[:12]}: the self-check is off by {worst:.2e} in probability")
+        raise SelfCheckFailed(f"bundle {model_id[:12]}: the self-check is off by {worst:.2e}")

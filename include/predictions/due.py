@@ -19,7 +19,7 @@ from include.use_case import UseCase
 
 SCORING = "scoring"
 #: What the stage's lines of the book are about: live quality goes to the one table, parity to the other.
-QUALITY, PARITY = MODEL_QUALITY.name, DATA_QUALITY.name
+QUALITY, PARITY = MODEL_QUALITY, DATA_QUALITY.name
 Lines = Iterable[Mapping[str, Any]]
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from include.features.spec import Feature
+from include.target import Target
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 #: Stands for both kinds of feature in the message; which one a feature must be is the feature set's word.
@@ -17,25 +18,29 @@ FeatureValue = float | str | None
 
 
 class PredictionMessage(msgspec.Struct, frozen=True):
-    """An answer to one query, with the features it was made from. Fields that this reader does not know are let be."""
+    """An answer to one query, with the features it was made from. Fields that this reader does not know are let be.
+
+    Of ``probability`` and ``value`` a message has the one that its target's answers are called.
+    """
 
     id: str
     prediction_time: Moment
     predicted_at: Moment
     model_id: str
     sequence: int
-    probability: Annotated[float, msgspec.Meta(ge=0, le=1)]
     degraded: bool
     via: Literal["kafka", "http"]
     as_of: dict[str, Moment | None]
     features: dict[str, FeatureValue]
     features_hash: str
+    probability: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    value: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
 _decoder = msgspec.json.Decoder(PredictionMessage)
 
 
-def prediction_row(value: bytes | None, features: Sequence[Feature]) -> dict[str, Any]:
+def prediction_row(value: bytes | None, features: Sequence[Feature], target: Target) -> dict[str, Any]:
     """The table's columns but ``run_id`` and where the message lay; raises ``ValueError`` that names the field.
 
     A feature that the message lacks is null; one that the running code does not know is left out: both happen only
@@ -45,6 +50,9 @@ def prediction_row(value: bytes | None, features: Sequence[Feature]) -> dict[str
         message = _decoder.decode(value or b"")
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from error
+    answer = getattr(message, target.answer)
+    if answer is None:
+        raise ValueError(f"{target.answer}: required")
     moment = message.prediction_time.astimezone(UTC)
     return {
         "id": message.id,
@@ -52,7 +60,7 @@ def prediction_row(value: bytes | None, features: Sequence[Feature]) -> dict[str
         "predicted_at": message.predicted_at,
         "model_id": message.model_id,
         "sequence": message.sequence,
-        "probability": message.probability,
+        target.answer: answer,
         "degraded": message.degraded,
         "via": message.via,
         "as_of": list(message.as_of.items()),

@@ -52,15 +52,16 @@ def table_ddl(use_case: str, table: Table) -> str:
     )
 
 
-def view_ddl(use_case: str, name: str, text: str) -> str:
+def view_ddl(use_case: UseCase, name: str, text: str) -> str:
     """The statement for one of the views in ``include/sql/hive``: its first line is the view's comment."""
     first, _, query = text.partition("\n")
     comment = first.removeprefix("--").strip()
-    body = query.replace("{database}", use_case)
-    return f"CREATE OR REPLACE VIEW {Lake(use_case).name(name)} COMMENT {quoted(comment)} AS {body}"
+    figures = ", ".join(metric.name for metric in use_case.target.metrics)
+    body = query.replace("{database}", use_case.name).replace("{figures}", figures)
+    return f"CREATE OR REPLACE VIEW {Lake(use_case.name).name(name)} COMMENT {quoted(comment)} AS {body}"
 
 
-def create_views(spark: SparkSession, use_case: str) -> None:
+def create_views(spark: SparkSession, use_case: UseCase) -> None:
     """Create the views for the common questions, or bring them up to date."""
     for path in sorted(VIEWS.glob("*.sql")):
         spark.sql(view_ddl(use_case, path.stem, path.read_text(encoding="utf-8")))
@@ -75,7 +76,7 @@ def create_tables(spark: SparkSession, use_case: UseCase) -> list[str]:
     with ThreadPoolExecutor(CREATED_AT_ONCE) as pool:
         list(pool.map(lambda table: spark.sql(table_ddl(use_case.name, table)), missing))
     if missing or not there.issuperset(path.stem for path in VIEWS.glob("*.sql")):
-        create_views(spark, use_case.name)
+        create_views(spark, use_case)
     if missing:
         log.info("created %d tables in %s", len(missing), use_case.name)
     return [table.name for table in missing]

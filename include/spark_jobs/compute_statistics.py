@@ -157,7 +157,7 @@ def judged(
     span: tuple[date, date],
     base_span: tuple[date, date],
 ) -> Row:
-    """One comparison of two shares as a row without its q-value."""
+    """One comparison of two shares (of counts: means) as a row without its q-value."""
     total, hits = int(rows.sum()), int(positives.sum())
     low, high = wilson(hits, total)
     found = difference(rows, positives, base_rows, base_positives)
@@ -262,6 +262,9 @@ def compute(spark: SparkSession, use_case: UseCase, run_id: str) -> int:
     for feature in use_case.slices:
         counts = counts_by_day(rows, feature)
         found += share_rows(counts, feature, spans) + change_rows(counts, feature, spans)
+    if use_case.target.kind == "count":
+        # The interval is of shares alone; differences of means stand by their days.
+        found = [row | {"share_low": None, "share_high": None} for row in found]
     found += drift_rows(rows, use_case.features.features, spans)
     stamp = {"run_id": run_id, "ds": spans.last.isoformat()}
     columns = [column.name for column in STATISTICS.columns]

@@ -143,15 +143,18 @@ def unlogged_predictions(
     messages = read_topic(spark, kafka, Topics(use_case.name).predictions, parts)
     if messages is None:
         return None
+    answer = use_case.target.answer
+    highest = use_case.target.highest
     fields = (
-        "id string, model_id string, probability double, prediction_time timestamp, predicted_at timestamp, "
+        f"id string, model_id string, {answer} double, prediction_time timestamp, predicted_at timestamp, "
         "degraded boolean, as_of map<string,timestamp>"
     )
+    possible = f"{answer} >= 0" if highest is None else f"{answer} BETWEEN 0 AND {highest}"
     answers = messages.select(F.from_json("value", fields).alias("answer"), "partition", "offset")
     there = logged.select(F.col("kafka_partition").alias("partition"), F.col("kafka_offset").alias("offset"))
     return (
         answers.join(there, ["partition", "offset"], "left_anti")
         .select("answer.*")
-        .where("id IS NOT NULL AND probability BETWEEN 0 AND 1 AND prediction_time IS NOT NULL")
+        .where(f"id IS NOT NULL AND {possible} AND prediction_time IS NOT NULL")
         .withColumn("ds", F.date_format("prediction_time", "yyyy-MM-dd"))
     )

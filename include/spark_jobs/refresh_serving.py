@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     BooleanType,
@@ -51,6 +51,7 @@ from include.tables import (
     STATISTICS,
     predictions_table,
 )
+from include.target import Target
 from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("refresh_serving")
@@ -143,19 +144,19 @@ def recent_events(spark: SparkSession, use_case: UseCase, span: Span) -> DataFra
     return reduce(DataFrame.unionByName, frames)
 
 
-def recent_predictions(predictions: DataFrame, labels: DataFrame, span: Span) -> DataFrame:
+def recent_predictions(predictions: DataFrame, labels: DataFrame, target: Target, span: Span) -> DataFrame:
     """The predictions of the recent days and of those that are still open, with ``label`` where it is known."""
-    return served_predictions(predictions.where(F.col("ds") >= span.first.isoformat()), labels, span)
+    return served_predictions(predictions.where(F.col("ds") >= span.first.isoformat()), labels, target, span)
 
 
-def served_predictions(predictions: DataFrame, labels: DataFrame, span: Span) -> DataFrame:
+def served_predictions(predictions: DataFrame, labels: DataFrame, target: Target, span: Span) -> DataFrame:
     """Predictions as MySQL shows them, with ``label`` where it is known."""
     first = (span.first - timedelta(days=1)).isoformat()
     known = labels.where(F.col("ds") >= first).select(F.col("subject_id").alias("id"), "label")
     return predictions.join(known, "id", "left").select(
         "id",
         "model_id",
-        "probability",
+        target.answer,
         "prediction_time",
         "predicted_at",
         "degraded",
@@ -167,22 +168,31 @@ def served_predictions(predictions: DataFrame, labels: DataFrame, span: Span) ->
     )
 
 
-def prediction_stats(served: DataFrame) -> DataFrame:
-    """Served predictions by day, model and step of probability: every chart of many predictions reads these few rows.
+def prediction_stats(served: DataFrame, target: Target) -> DataFrame:
+    """Served predictions by day, model and step of the answer: every chart of many predictions reads these few rows.
 
-    ``probability_from`` is the step's lower end. ``mean_probability`` is of all its predictions,
-    ``mean_probability_labelled`` of the ``labelled`` ones, whose outcome is known; ``positives`` of those are 1.
+    ``<answer>_from`` is the step's lower end. ``mean_<answer>`` is of all its predictions, ``mean_<answer>_labelled``
+    of the ``labelled`` ones, whose outcome is known; ``positives`` is the sum of their labels.
     """
-    step = F.least(F.floor(F.col("probability") * PROBABILITY_STEPS), F.lit(PROBABILITY_STEPS - 1))
-    known = F.col("label").isNotNull()
-    return served.groupBy("ds", "model_id", (step / PROBABILITY_STEPS).alias("probability_from")).agg(
+    answer, known = target.answer, F.col("label").isNotNull()
+    return served.groupBy("ds", "model_id", answer_step(target).alias(f"{answer}_from")).agg(
         F.count("*").alias("predictions"),
         F.count_if("degraded").alias("degraded"),
-        F.avg("probability").alias("mean_probability"),
+        F.avg(answer).alias(f"mean_{answer}"),
         F.count("label").alias("labelled"),
-        F.count_if(F.col("label") == 1).alias("positives"),
-        F.avg(F.when(known, F.col("probability"))).alias("mean_probability_labelled"),
+        F.coalesce(F.sum("label"), F.lit(0)).alias("positives"),
+        F.avg(F.when(known, F.col(answer))).alias(f"mean_{answer}_labelled"),
     )
+
+
+def answer_step(target: Target) -> Column:
+    """The lower end of the answer's step: equal steps of a probability; of a count those from one square number to the
+    next, so that small counts are told apart and large ones are few."""
+    answer = F.col(target.answer)
+    if target.kind == "count":
+        return F.pow(F.floor(F.sqrt(answer)), F.lit(2))
+    step = F.least(F.floor(answer * PROBABILITY_STEPS), F.lit(PROBABILITY_STEPS - 1))
+    return step / PROBABILITY_STEPS
 
 
 def newest_days(frame: DataFrame, days: int) -> DataFrame:
@@ -203,13 +213,13 @@ def batch_frames(spark: SparkSession, use_case: UseCase, span: Span, predictions
         table: of_days(function(facts), span.first, span.last)
         for table, function in use_case.serving.statistics.items()
     }
-    served = recent_predictions(predictions, read_table(spark, name, LABELS.name), span)
+    served = recent_predictions(predictions, read_table(spark, name, LABELS.name), use_case.target, span)
     return {
         RECENT_EVENTS: recent_events(spark, use_case, span),
         **statistics,
         RECENT_PREDICTIONS: served,
-        PREDICTION_STATS: prediction_stats(served),
-        MODEL_QUALITY.name: without_run(read_table(spark, name, MODEL_QUALITY.name)),
+        PREDICTION_STATS: prediction_stats(served, use_case.target),
+        MODEL_QUALITY: without_run(read_table(spark, name, MODEL_QUALITY)),
         RUNTIME_METRICS.name: without_run(
             newest_days(read_table(spark, name, RUNTIME_METRICS.name), use_case.serving.recent_days)
         ),
@@ -244,12 +254,12 @@ def open_frames(
         for table, function in use_case.serving.statistics.items()
     }
     none = read_table(spark, use_case.name, predictions_table(use_case).name).where("false")
-    served = served_predictions(none if unlogged is None else unlogged, labels, span)
+    served = served_predictions(none if unlogged is None else unlogged, labels, use_case.target, span)
     return {
         RECENT_EVENTS + OPEN: reduce(DataFrame.unionByName, events),
         **statistics,
         RECENT_PREDICTIONS + OPEN: served,
-        PREDICTION_STATS + OPEN: prediction_stats(served),
+        PREDICTION_STATS + OPEN: prediction_stats(served, use_case.target),
     }
 
 

@@ -25,7 +25,7 @@ from include.features.spec import Feature
 from include.locations import Lake, Topics
 from include.predictions import parity
 from include.predictions.due import PARITY, QUALITY, SCORING, due_now, label_span
-from include.predictions.live_quality import FIGURES_DDL, day_figures, quality_messages
+from include.predictions.live_quality import day_figures, figures_ddl, quality_messages
 from include.predictions.message import prediction_row
 from include.predictions.parity import DayParity
 from include.predictions.positions import Unread, application, unread_now
@@ -35,6 +35,7 @@ from include.spark_jobs.preprocess_features import of_named_days
 from include.spark_jobs.recompute import Comparison
 from include.spark_jobs.session import run_arguments, start_job
 from include.tables import BOOK, LABELS, Table, predictions_table
+from include.target import Target
 from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("score_predictions")
@@ -46,19 +47,21 @@ HOUR_TEXT = "yyyy-MM-dd'T'HH:mm:ss'Z'"
 
 
 def parse_batches(
-    batches: Iterable[pa.RecordBatch], features: Sequence[Feature], run_id: str, schema: pa.Schema
+    batches: Iterable[pa.RecordBatch], features: Sequence[Feature], target: Target, run_id: str, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     """On a Spark worker: messages (``partition, offset, value``) -> rows of the table, or a ``problem``."""
     for batch in batches:
         messages = zip(*(batch.column(name).to_pylist() for name in ("partition", "offset", "value")), strict=True)
-        rows = [_parsed(number, offset, value, features, run_id) for number, offset, value in messages]
+        rows = [_parsed(number, offset, value, features, target, run_id) for number, offset, value in messages]
         yield pa.RecordBatch.from_pylist(rows, schema=schema)
 
 
-def _parsed(number: int, offset: int, value: bytes, features: Sequence[Feature], run_id: str) -> dict[str, Any]:
+def _parsed(
+    number: int, offset: int, value: bytes, features: Sequence[Feature], target: Target, run_id: str
+) -> dict[str, Any]:
     place = {"kafka_partition": number, "kafka_offset": offset, "run_id": run_id}
     try:
-        return prediction_row(value, features) | place
+        return prediction_row(value, features, target) | place
     except ValueError as error:
         return place | {"problem": str(error)}
 
@@ -76,6 +79,7 @@ def read_messages(spark: SparkSession, use_case: UseCase, kafka: KafkaSettings, 
     parse = partial(
         parse_batches,
         features=use_case.features.features,
+        target=use_case.target,
         run_id=run_id,
         schema=lake.arrow_schema(table).append(pa.field("problem", pa.string())),
     )
@@ -138,7 +142,7 @@ def answers_of(spark: SparkSession, use_case: UseCase, days: Sequence[date]) -> 
         logged.withColumn("repeat", F.row_number().over(same) > 1)
         .withColumn("hour", F.date_trunc("HOUR", "prediction_time"))
         .join(labels, "id", "left")
-        .select("ds", "model_id", "hour", "label", "probability", "repeat")
+        .select("ds", "model_id", "hour", "label", F.col(use_case.target.answer).alias("answer"), "repeat")
     )
 
 
@@ -148,9 +152,10 @@ def measure_quality(
     """Send the live quality of some days, then note in the book what it was measured on."""
     answers = answers_of(spark, use_case, days).persist()
     labelled = answers.where("NOT repeat AND label IS NOT NULL")
-    found = labelled.groupBy("ds").applyInArrow(day_figures, FIGURES_DDL)
+    target = use_case.target
+    found = labelled.groupBy("ds").applyInArrow(partial(day_figures, target=target), figures_ddl(target))
     rows = [row.asDict() for row in found.withColumn("hour", F.date_format("hour", HOUR_TEXT)).collect()]
-    messages = quality_messages(use_case.name, run_id, rfc3339(now), rows)
+    messages = quality_messages(use_case.name, target, run_id, rfc3339(now), rows)
     broadcast(kafka, Topics(use_case.name).metrics, messages)
     counts = answers.groupBy("ds").agg(
         F.count("*").alias("logged"),

@@ -22,7 +22,6 @@ MOMENT: Schema = {"type": "string", "format": "date-time", "pattern": f"^{TIMEST
 PRECISE: Schema = {**MOMENT, "pattern": f"^{TIMESTAMP_TEXT.removesuffix('Z')}(\\.[0-9]{{1,6}})?Z$"}
 MINUTE: Schema = {**MOMENT, "pattern": f"^{TIMESTAMP_TEXT.removesuffix('[0-5][0-9]Z')}00Z$"}
 SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-PROBABILITY: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 TILES_WORDS = "A tile or a progress; key: tile|<tile>|<minute>|<key> or progress|<source> (compacted)"
 
 
@@ -43,12 +42,14 @@ def nullable(schema: Schema) -> Schema:
 
 
 def prediction_properties(use_case: UseCase) -> Schema:
-    """What every prediction says, over HTTP and over Kafka: ``id``, ``probability``, ``as_of``, ``degraded``."""
+    """What every prediction says, over HTTP and over Kafka: ``id``, the answer, ``as_of``, ``degraded``."""
+    target = use_case.target
+    bounds = {"minimum": 0} if target.highest is None else {"minimum": 0, "maximum": target.highest}
     sources = sorted({window.tile.source for window in use_case.features.windows})
     as_of = record({source: nullable(MOMENT) for source in sources})
     return {
         "id": told(TEXT, "The subject's id"),
-        "probability": PROBABILITY,
+        target.answer: {"type": "number", **bounds},
         "as_of": told(as_of, "Per source, the minute before which its facts were visible; null when none was"),
         "degraded": {"type": "boolean", "description": "as_of of a source lies too far back, or has a gap"},
     }

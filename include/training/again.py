@@ -146,7 +146,7 @@ def _dataset(tables: Tables, use_case: UseCase, bundle: Bundle, scratch: Scratch
     split = Split(**{name: tuple(part["days"]) for name, part in bundle.lineage["split"].items()})
     versions = bundle.lineage["tables"]
     try:
-        return load_dataset(tables, versions, use_case.features, split, scratch)
+        return load_dataset(tables, versions, use_case.features, use_case.target, split, scratch)
     except (DatasetError, DeltaError, FileNotFoundError) as error:
         pinned = ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))
         raise NotTrainable(

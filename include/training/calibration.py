@@ -1,8 +1,8 @@
-"""What makes probabilities mean what they say: a level from the training days, a temperature from the validation days.
+"""What makes answers mean what they say: a level from the training days, a temperature from the validation days.
 
-Neither changes an order, so no AUC. A temperature is kept only where the validation days agree on it beyond chance: a
-month has its own level and sharpness, which are not the model's fault, and the next month has others. It knows logits,
-labels and days only.
+Neither changes an order, so no AUC. A temperature, which is for probabilities alone, is kept only where the validation
+days agree on it beyond chance: a month has its own level and sharpness, which are not the model's fault, and the next
+month has others. It knows scores, labels and days only.
 """
 
 from typing import Any
@@ -12,30 +12,37 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
 
+from include.target import Target
+
 LOWEST, HIGHEST = 0.25, 4.0
 #: Standard errors that a slope must be away from 1 (95 %, normal approximation).
 BEYOND_CHANCE = 1.96
 MOST_STEPS = 50
 
 
-def fit_shift(labels: NDArray[Any], logits: NDArray[np.float64]) -> float:
-    """What to add to the logits so that their mean probability is the labels' share of positives; 0 for one class.
+def fit_shift(target: Target, labels: NDArray[Any], scores: NDArray[np.float64]) -> float:
+    """What to add to the scores so that the mean answer is the labels' mean; 0 for labels of one class, or all zero.
 
     Networks that were trained with dropout answer without it a little off their training rows' level.
     """
-    share = float(np.mean(labels))
+    share = float(np.mean(labels, dtype=np.float64))
+    if target.kind == "count":
+        return float(np.log(share / target.respond(scores).mean())) if share > 0.0 else 0.0
     if not 0.0 < share < 1.0:
         return 0.0
-    reach = float(np.abs(logits).max()) + 40.0
-    return float(brentq(lambda shift: expit(logits + shift).mean() - share, -reach, reach))
+    reach = float(np.abs(scores).max()) + 40.0
+    return float(brentq(lambda shift: expit(scores + shift).mean() - share, -reach, reach))
 
 
-def fit_temperature(labels: NDArray[Any], logits: NDArray[np.float64], days: NDArray[Any]) -> float:
+def fit_temperature(target: Target, labels: NDArray[Any], logits: NDArray[np.float64], days: NDArray[Any]) -> float:
     """The temperature in [0.25, 4] by which ``sigmoid(logits / temperature + any level)`` fits best; 1 within chance.
 
     ``days`` are the rows' days: the slope's standard error is that of clustered rows (Liang and Zeger, *Longitudinal
-    data analysis using generalized linear models*, Biometrika 73, 1986). With fewer than two days it is 1.
+    data analysis using generalized linear models*, Biometrika 73, 1986). With fewer than two days, and
+    for counts, it is 1.
     """
+    if target.kind == "count":
+        return 1.0
     y = np.asarray(labels, dtype=np.float64)
     _, day = np.unique(days, return_inverse=True)
     if day.max(initial=0) < 1 or not 0.0 < y.mean() < 1.0:

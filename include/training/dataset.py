@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from include.features.spec import FeatureSet
 from include.locations import LAKE_BUCKET
 from include.settings import S3Settings
+from include.target import Target
 from include.training.scratch import Allocate, Scratch
 
 PINNED_TABLES = ("features", "labels", "book")
@@ -108,6 +109,7 @@ class Rows:
     days: NDArray[np.datetime64]
     stored: Mapping[str, Column]
     labels: NDArray[np.float32]
+    target: Target
 
     @property
     def columns(self) -> Mapping[str, NDArray[Any]]:
@@ -122,12 +124,12 @@ class Rows:
         low, high = (np.datetime64(day, "D") for day in (first, last))
         span = slice(np.searchsorted(self.days, low), np.searchsorted(self.days, high, side="right"))
         stored = {name: column[span] for name, column in self.stored.items()}
-        return Rows(self.days[span], stored, self.labels[span])
+        return Rows(self.days[span], stored, self.labels[span], self.target)
 
     def at(self, index: slice | NDArray[Any]) -> "Rows":
         """Some of the rows, stored as plain arrays."""
         stored = {name: column[index] for name, column in self.stored.items()}
-        return Rows(self.days[index], dict(PlainColumns(stored)), self.labels[index])
+        return Rows(self.days[index], dict(PlainColumns(stored)), self.labels[index], self.target)
 
     def chunks(self, size: int = ROWS_AT_ONCE) -> Iterator["Rows"]:
         """All rows in order, so many at a time, stored as plain arrays; at least one chunk."""
@@ -180,6 +182,7 @@ def read_rows(
     tables: Tables,
     versions: Mapping[str, int],
     features: FeatureSet,
+    target: Target,
     days: Sequence[str],
     scratch: Scratch,
     at_once: int = ROWS_AT_ONCE,
@@ -193,17 +196,17 @@ def read_rows(
     counts = _labels_by_day(tables, versions, days)
     size = sum(counts.values())
     row = 8 * len(features.numeric) + 4 * len(features.categorical) + 8 + 4
-    room = _Columns(features, size, scratch.allocator(size * row))
+    room = _Columns(features, target, size, scratch.allocator(size * row))
     for some in _groups(days, counts, at_once):
         room.append(joined(tables, versions, features, some))
     return room.rows()
 
 
 def load_dataset(
-    tables: Tables, versions: Mapping[str, int], features: FeatureSet, split: Split, scratch: Scratch
+    tables: Tables, versions: Mapping[str, int], features: FeatureSet, target: Target, split: Split, scratch: Scratch
 ) -> Dataset:
-    """Read the three spans; raises ``DatasetError`` if one has too few rows or one class only."""
-    rows = read_rows(tables, versions, features, (*split.train, *split.validation, *split.test), scratch)
+    """Read the three spans; raises ``DatasetError`` if one has too few rows, or labels that are all alike."""
+    rows = read_rows(tables, versions, features, target, (*split.train, *split.validation, *split.test), scratch)
     spans = {
         name: rows.between(days[0], days[-1])
         for name, days in (("train", split.train), ("validation", split.validation), ("test", split.test))
@@ -214,11 +217,11 @@ def load_dataset(
 
 
 def check_rows(name: str, rows: Rows, minimum: int = MINIMUM_ROWS) -> None:
-    """Raise ``DatasetError`` if a span is too small or has labels of one class only."""
+    """Raise ``DatasetError`` if a span is too small or its labels are all alike."""
     if len(rows) < minimum:
         raise DatasetError(f"the {name} days have {len(rows)} labelled rows, fewer than {minimum}: widen the window")
     if len(np.unique(rows.labels)) < 2:
-        raise DatasetError(f"the {name} days have labels of one class only ({rows.labels[0]:.0f}): widen the window")
+        raise DatasetError(f"the labels of the {name} days are all alike ({rows.labels[0]:g}): widen the window")
 
 
 def _check_definition(table: pa.Table, features: FeatureSet) -> None:
@@ -271,9 +274,9 @@ def joined(tables: Tables, versions: Mapping[str, int], features: FeatureSet, da
     return joined.sort_by([("ds", "ascending"), ("subject_id", "ascending")])
 
 
-def rows_of(table: pa.Table, features: FeatureSet) -> Rows:
+def rows_of(table: pa.Table, features: FeatureSet, target: Target) -> Rows:
     """The rows of a joined table, in memory."""
-    room = _Columns(features, len(table), np.empty)
+    room = _Columns(features, target, len(table), np.empty)
     room.append(table)
     return room.rows()
 
@@ -281,7 +284,8 @@ def rows_of(table: pa.Table, features: FeatureSet) -> Rows:
 class _Columns:
     """The columns of ``Rows`` while they are filled."""
 
-    def __init__(self, features: FeatureSet, size: int, allocate: Allocate) -> None:
+    def __init__(self, features: FeatureSet, target: Target, size: int, allocate: Allocate) -> None:
+        self.target = target
         self.numeric = {name: allocate((size,), np.float64) for name in features.numeric}
         self.codes = {name: allocate((size,), np.int32) for name in features.categorical}
         self.vocabularies: dict[str, dict[str, int]] = {name: {} for name in features.categorical}
@@ -304,7 +308,7 @@ class _Columns:
         stored: dict[str, Column] = {name: values[: self.filled] for name, values in self.numeric.items()}
         for name, codes in self.codes.items():
             stored[name] = Categories(codes[: self.filled], tuple(self.vocabularies[name]))
-        return Rows(self.days[: self.filled], stored, self.labels[: self.filled])
+        return Rows(self.days[: self.filled], stored, self.labels[: self.filled], self.target)
 
 
 def _codes(column: pa.ChunkedArray, vocabulary: dict[str, int]) -> NDArray[np.int32]:

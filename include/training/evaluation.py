@@ -1,24 +1,25 @@
 """What is measured of a candidate beside its rivals: figures with intervals, slices, and what the features are worth.
 
-Roles are names with a function from rows to probabilities: "candidate" and whom it is compared with. Figures are of
+Roles are names with a function from rows to answers: "candidate" and whom it is compared with. Figures are of
 validation and test days, all else of the test days, which nothing was chosen on. It does not know networks, bundles,
 nor what becomes of the figures.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from include.target import Target
 from include.training.dataset import Dataset, Rows
 from include.training.intervals import LEVEL, Difference, Interval, Resamples, interval
-from include.training.metrics import CALIBRATION_BINS, Quality, area_under_curve, calibration_error, log_loss, quality
+from include.training.metrics import CALIBRATION_BINS, Quality, calibration_error, loss, quality, skill
 
 Doubles = NDArray[np.float64]
-#: Rows -> probabilities, float64 ``[n]``.
-Probabilities = Callable[[Rows], Doubles]
+#: Rows -> answers, float64 ``[n]``.
+Answering = Callable[[Rows], Doubles]
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
@@ -37,50 +38,69 @@ MAXIMUM_REPEATS = 3
 class Answers:
     """The labels of the test days, and what each role gave for them, float64 ``[n]``."""
 
+    target: Target
     labels: NDArray[np.float32]
-    probabilities: Mapping[str, Doubles]
+    by_role: Mapping[str, Doubles]
 
 
 @dataclass(frozen=True)
 class SliceQuality:
-    """The candidate on the test rows where ``feature`` has ``value``, and LightGBM's AUC there.
+    """The candidate on the test rows where ``feature`` has ``value``, and LightGBM's skill there.
 
-    AUC is ``None`` where all labels are alike.
+    A skill is ``None`` where all labels are alike.
     """
+
+    target: Target
 
     feature: str
     value: str
     rows: int
-    positive_share: float
-    auc: float | None
-    log_loss: float
+    mean_label: float
+    skill: float | None
+    loss: float
     calibration_error: float
-    lightgbm_auc: float | None
+    lightgbm_skill: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as a JSON object."""
-        return asdict(self)
+        """The figures as a JSON object, by their names for this target."""
+        target = self.target
+        return {
+            "feature": self.feature,
+            "value": self.value,
+            "rows": self.rows,
+            target.mean: self.mean_label,
+            target.skill.name: self.skill,
+            target.loss.name: self.loss,
+            target.calibration_error.name: self.calibration_error,
+            f"lightgbm_{target.skill.name}": self.lightgbm_skill,
+        }
 
 
 @dataclass(frozen=True)
 class Importance:
-    """What is lost when one feature's values are shuffled among the rows: log-loss gained (nats), AUC dropped."""
+    """What is lost when one feature's values are shuffled among the rows: loss gained, skill dropped."""
 
+    target: Target
     feature: str
-    log_loss_increase: float
-    auc_drop: float | None
+    loss_increase: float
+    skill_drop: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as a JSON object."""
-        return asdict(self)
+        """The figures as a JSON object, by their names for this target."""
+        return {
+            "feature": self.feature,
+            f"{self.target.loss.name}_increase": self.loss_increase,
+            f"{self.target.skill.name}_drop": self.skill_drop,
+        }
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Everything measured.
 
-    ``figures`` by split ("validation", "test") and role. Of the test days: ``intervals`` by role and metric ("auc",
-    "log_loss"), ``differences`` (candidate minus rival) by rival and metric, slices, importance and the answers.
+    ``figures`` by split ("validation", "test") and role. Of the test days: ``intervals`` by role and the
+    name of a metric (the target's skill and loss), ``differences`` (candidate minus rival) by rival and metric, slices,
+    importance and the answers.
     """
 
     figures: Mapping[str, Mapping[str, Quality]]
@@ -116,21 +136,24 @@ class Evaluation:
         return [self._line(role, q, width) for role, q in self.figures["test"].items()]
 
     def _line(self, role: str, q: Quality, width: int) -> str:
-        auc, loss = (self.intervals[role][metric] for metric in ("auc", "log_loss"))
+        target = q.target
+        skill, loss = (self.intervals[role][metric.name] for metric in (target.skill, target.loss))
         line = (
-            f"  test {role:{width}} AUC {q.auc:.4f} [{auc.low:.4f}, {auc.high:.4f}]  "
-            f"log-loss {q.log_loss:.4f} [{loss.low:.4f}, {loss.high:.4f}]  calibration error {q.calibration_error:.4f}"
+            f"  test {role:{width}} {target.skill.words} {q.skill:.4f} [{skill.low:.4f}, {skill.high:.4f}]  "
+            f"{target.loss.words} {q.loss:.4f} [{loss.low:.4f}, {loss.high:.4f}]  "
+            f"calibration error {q.calibration_error:.4f}"
         )
         lead = self.differences.get(role)
         if lead is None:
             return line
-        low, high = lead["auc"].interval.to_json()
-        return f"{line}  candidate's AUC {lead['auc'].value:+.4f} [{low:+.4f}, {high:+.4f}]"
+        ahead = lead[target.skill.name]
+        low, high = ahead.interval.to_json()
+        return f"{line}  candidate's {target.skill.words} {ahead.value:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def evaluate(
-    validation: Mapping[str, Probabilities],
-    test: Mapping[str, Probabilities],
+    validation: Mapping[str, Answering],
+    test: Mapping[str, Answering],
     dataset: Dataset,
     slices: Sequence[str],
     seed: int,
@@ -138,15 +161,15 @@ def evaluate(
     """Measure the candidate and its rivals on both splits, on each by models that have not seen it.
 
     ``validation`` and ``test`` have the same roles, "candidate" among them; ``slices`` are names of features.
-    Equal inputs give equal figures. Raises ``ValueError`` if a span has labels of one class only.
+    Equal inputs give equal figures. Raises ``ValueError`` if a span's labels are all alike.
     """
     spans = {"validation": (dataset.validation, validation), "test": (dataset.test, test)}
     answers = {
-        split: Answers(rows.labels, {role: answers_of(probabilities, rows) for role, probabilities in roles.items()})
+        split: Answers(rows.target, rows.labels, {role: answers_of(ask, rows) for role, ask in roles.items()})
         for split, (rows, roles) in spans.items()
     }
     figures = {
-        split: {role: quality(found.labels, p) for role, p in found.probabilities.items()}
+        split: {role: quality(found.target, found.labels, given) for role, given in found.by_role.items()}
         for split, found in answers.items()
     }
     tested = answers["test"]
@@ -165,23 +188,26 @@ def evaluate(
     )
 
 
-def answers_of(probabilities: Probabilities, rows: Rows) -> Doubles:
-    """The probabilities of any number of rows, asked for some at a time."""
-    return np.concatenate([probabilities(chunk) for chunk in rows.chunks()])
+def answers_of(ask: Answering, rows: Rows) -> Doubles:
+    """The answers for any number of rows, asked for some at a time."""
+    return np.concatenate([ask(chunk) for chunk in rows.chunks()])
 
 
 def _intervals(
     resamples: Resamples, test: Answers, figures: Mapping[str, Quality]
 ) -> tuple[dict[str, dict[str, Interval]], dict[str, dict[str, Difference]]]:
     """Intervals of every role's figures, and of the candidate's lead over each rival on the same resamples."""
+    target = test.target
+    metrics = {target.skill.name: ("skill", resamples.skill), target.loss.name: ("loss", resamples.loss)}
     drawn = {
-        role: {"auc": resamples.auc(test.labels, p), "log_loss": resamples.log_loss(test.labels, p)}
-        for role, p in test.probabilities.items()
+        role: {name: draw(target, test.labels, given) for name, (_, draw) in metrics.items()}
+        for role, given in test.by_role.items()
     }
     intervals = {role: {metric: interval(values) for metric, values in of.items()} for role, of in drawn.items()}
 
     def lead(rival: str, metric: str) -> Difference:
-        value = getattr(figures[CANDIDATE], metric) - getattr(figures[rival], metric)
+        figure = metrics[metric][0]
+        value = getattr(figures[CANDIDATE], figure) - getattr(figures[rival], figure)
         return Difference(value, interval(drawn[CANDIDATE][metric] - drawn[rival][metric]))
 
     rivals = [role for role in drawn if role != CANDIDATE]
@@ -221,28 +247,30 @@ def _values(column: NDArray[Any]) -> tuple[list[str], list[str]]:
 
 def _slice(feature: str, value: str, answers: Answers, chosen: NDArray[np.bool_]) -> SliceQuality:
     labels = answers.labels[chosen]
-    p = answers.probabilities[CANDIDATE][chosen]
-    rival = answers.probabilities.get(LIGHTGBM)
+    given = answers.by_role[CANDIDATE][chosen]
+    rival = answers.by_role.get(LIGHTGBM)
     # The error of a bin of few rows is mostly chance, and would make every small slice look badly calibrated.
     bins = max(1, min(CALIBRATION_BINS, len(labels) // MINIMUM_SLICE_ROWS))
+    target = answers.target
     return SliceQuality(
+        target=target,
         feature=feature,
         value=value,
         rows=len(labels),
-        positive_share=float(labels.mean(dtype=np.float64)),
-        auc=_auc(labels, p),
-        log_loss=log_loss(labels, p),
-        calibration_error=calibration_error(labels, p, bins),
-        lightgbm_auc=None if rival is None else _auc(labels, rival[chosen]),
+        mean_label=float(labels.mean(dtype=np.float64)),
+        skill=_skill(target, labels, given),
+        loss=loss(target, labels, given),
+        calibration_error=calibration_error(target, labels, given, bins),
+        lightgbm_skill=None if rival is None else _skill(target, labels, rival[chosen]),
     )
 
 
-def _auc(labels: NDArray[Any], probabilities: Doubles) -> float | None:
-    return area_under_curve(labels, probabilities) if len(np.unique(labels)) > 1 else None
+def _skill(target: Target, labels: NDArray[Any], answers: Doubles) -> float | None:
+    return skill(target, labels, answers) if len(np.unique(labels)) > 1 else None
 
 
 def permutation_importance(
-    candidate: Probabilities, rows: Rows, seed: int, sample: int = IMPORTANCE_ROWS
+    candidate: Answering, rows: Rows, seed: int, sample: int = IMPORTANCE_ROWS
 ) -> tuple[Importance, ...]:
     """How much worse the candidate gets when one feature is shuffled, the most important feature first.
 
@@ -253,16 +281,16 @@ def permutation_importance(
     chosen = rows.at(np.sort(random.permutation(len(rows))[:sample]))
     repeats = max(1, min(MAXIMUM_REPEATS, sample // len(chosen)))
     before = candidate(chosen)
-    known = log_loss(chosen.labels, before), _auc(chosen.labels, before)
+    known = loss(rows.target, chosen.labels, before), _skill(rows.target, chosen.labels, before)
     found = [
         _importance(candidate, chosen, known, name, [random.permutation(len(chosen)) for _ in range(repeats)])
         for name in chosen.stored
     ]
-    return tuple(sorted(found, key=lambda one: (-one.log_loss_increase, one.feature)))
+    return tuple(sorted(found, key=lambda one: (-one.loss_increase, one.feature)))
 
 
 def _importance(
-    candidate: Probabilities,
+    candidate: Answering,
     rows: Rows,
     before: tuple[float, float | None],
     name: str,
@@ -270,7 +298,9 @@ def _importance(
 ) -> Importance:
     column = rows.columns[name]
     after = [candidate(replace(rows, stored={**rows.stored, name: column[order]})) for order in orders]
-    loss, auc = before
-    increase = np.mean([log_loss(rows.labels, p) for p in after]) - loss
-    drop = None if auc is None else auc - float(np.mean([area_under_curve(rows.labels, p) for p in after]))
-    return Importance(name, float(increase), drop)
+    target, (loss_before, skill_before) = rows.target, before
+    increase = np.mean([loss(target, rows.labels, given) for given in after]) - loss_before
+    lost = None
+    if skill_before is not None:
+        lost = skill_before - float(np.mean([skill(target, rows.labels, given) for given in after]))
+    return Importance(target, name, float(increase), lost)

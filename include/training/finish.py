@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from include.bundle.bundle import Predictor
 from include.training.calibration import fit_temperature
-from include.training.loop import Loop, levelled, predict_logits
+from include.training.loop import Loop, levelled, predict_scores
 from include.training.material import Material
 from include.training.network import Network
 from include.training.recipe import Recipe, Team
@@ -36,15 +36,15 @@ def finish(
     """
     best = validated(loop, material, validation_days)
     final = refit(loop, material, device, team)
-    return Finished(best, Predictor(final.cpu(), material.encoders, best.temperature))
+    return Finished(best, Predictor(final.cpu(), material.encoders, best.temperature, material.target))
 
 
 def validated(loop: Loop, material: Material, validation_days: NDArray[Any]) -> Predictor:
     """The network with its best weights, level from the training rows, temperature from the validation rows."""
     best = levelled(loop.best_network(), loop.train)
-    logits = predict_logits(best, loop.validation)
-    temperature = fit_temperature(loop.validation.labels.cpu().numpy(), logits, validation_days)
-    return Predictor(best.cpu(), material.encoders, temperature)
+    scores, labels = predict_scores(best, loop.validation), loop.validation.labels.cpu().numpy()
+    temperature = fit_temperature(material.target, labels, scores, validation_days)
+    return Predictor(best.cpu(), material.encoders, temperature, material.target)
 
 
 def refit(

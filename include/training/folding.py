@@ -1,4 +1,4 @@
-"""A trained network folded for inference: the same logits from raw feature columns, in half the time and less.
+"""A trained network folded for inference: the same scores from raw feature columns, in half the time and less.
 
 Each number's encoding is a line bent at quantiles, each category's a table, and the first layer is linear: so what a
 feature adds to that layer's output runs straight between *knots* and can be tabulated there. One weighted sum of table
@@ -91,7 +91,7 @@ class FoldedNetwork:
         self._layers = [(weights[f"{name}.weight"].T, weights[f"{name}.bias"]) for name in layers]
         self._head = (weights["head.weight"][0], weights["head.bias"])
 
-    def logits(self, columns: Mapping[str, NDArray[Any]]) -> Doubles:
+    def scores(self, columns: Mapping[str, NDArray[Any]]) -> Doubles:
         """One logit a row, float64 ``[n]``; infinities count as missing. Raises ``KeyError`` on an absent column."""
         count = len(next(iter(columns.values())))
         rows, weights = self._summands(columns, count)

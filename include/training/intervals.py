@@ -1,10 +1,10 @@
-"""How sure a figure is: bootstrap confidence intervals of AUC and log-loss, and of differences between two models.
+"""How sure a figure is: bootstrap confidence intervals of skill and loss, and of differences between two models.
 
 Percentile intervals (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13) over resamples that
 are told as counts: how often each unit was drawn. The unit is the day where there are enough of them, since the rows
 of one day share what made it a good or a bad one, and rows that belong together must be drawn together (Field and
 Welsh, *Bootstrapping clustered data*, JRSS B 69, 2007); otherwise the row. Two models are compared on the same
-resamples, so that what is hard for both cancels out. It does not know whose probabilities they are.
+resamples, so that what is hard for both cancels out. It does not know whose answers they are.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import xlogy
 
+from include.target import Target
 from include.training.metrics import row_losses
 
 Doubles = NDArray[np.float64]
@@ -76,20 +78,36 @@ class Resamples:
         """How many units there are to draw from."""
         return int(self.counts.shape[1])
 
-    def auc(self, labels: NDArray[Any], probabilities: Doubles) -> Doubles:
-        """AUC in each resample, float64 ``[resamples]``; NaN where only one class was drawn."""
+    def skill(self, target: Target, labels: NDArray[Any], answers: Doubles) -> Doubles:
+        """AUC or D² in each resample, float64 ``[resamples]``; NaN where all labels that were drawn are alike."""
+        return self._auc(labels, answers) if target.kind == "binary" else self._explained(target, labels, answers)
+
+    def _auc(self, labels: NDArray[Any], probabilities: Doubles) -> Doubles:
         ranks = Ranks.of(labels, probabilities)
         unit_of = self.unit_of[ranks.order]
         step = max(1, CHUNK // len(labels))
         parts = [self.counts[i : i + step] for i in range(0, len(self.counts), step)]
         return np.concatenate([ranks.auc(counts[:, unit_of]) for counts in parts])
 
-    def log_loss(self, labels: NDArray[Any], probabilities: Doubles) -> Doubles:
-        """Log-loss in each resample in nats, float64 ``[resamples]``."""
-        losses = np.bincount(self.unit_of, weights=row_losses(labels, probabilities))
-        counts = self.counts.astype(np.float64)
-        result: Doubles = counts @ losses / (counts @ np.bincount(self.unit_of))
+    def loss(self, target: Target, labels: NDArray[Any], answers: Doubles) -> Doubles:
+        """The loss in each resample, float64 ``[resamples]``."""
+        losses, rows = self._sums(row_losses(target, labels, answers), np.ones(len(answers)))
+        result: Doubles = losses / rows
         return result
+
+    def _explained(self, target: Target, labels: NDArray[Any], answers: Doubles) -> Doubles:
+        """D² against the mean of the labels that were drawn."""
+        y = np.asarray(labels, dtype=np.float64)
+        deviance, total, logs, rows = self._sums(row_losses(target, y, answers), y, xlogy(y, y), np.ones(len(y)))
+        # The mean's own deviance: its terms y - mean add up to nothing.
+        of_mean = 2.0 * (logs - xlogy(total, total / rows))
+        result: Doubles = 1.0 - np.divide(deviance, of_mean, out=np.full(len(of_mean), np.nan), where=of_mean > 0)
+        return result
+
+    def _sums(self, *values: Doubles) -> list[Doubles]:
+        """The sum of each value over the rows that were drawn, by resample."""
+        counts = self.counts.astype(np.float64)
+        return [counts @ np.bincount(self.unit_of, weights=one) for one in values]
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from include.target import Target
 from include.training.calibration import fit_shift
 from include.training.encoding import RARE, Encoded, Encoders
-from include.training.metrics import area_under_curve, log_loss
+from include.training.metrics import loss, skill
 from include.training.network import Network, NetworkConfig
 from include.training.optimizer import FlatAdamW
 
@@ -47,7 +48,7 @@ class LoopConfig:
     batch_size: int = 512
     learning_rate: float = 6e-3
     weight_decay: float = 1.0
-    #: Epochs without a better validation log-loss after which training ends.
+    #: Epochs without a better validation loss after which training ends.
     patience: int = 2
     #: Memory, per step, of the running average of weights that is validated and kept; it damps the noise of steps.
     averaging: float = 0.998
@@ -65,15 +66,16 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class Tensors:
-    """Encoded rows and their labels (float32 0/1) for a network on ``device``: there if they fit, on the CPU if not."""
+    """Encoded rows and their labels (float32) for a network on ``device``: there if they fit, on the CPU if not."""
 
     numeric: Tensor
     category: Tensor
     labels: Tensor
+    target: Target
     device: torch.device
 
     @classmethod
-    def of(cls, rows: Encoded, labels: NDArray[Any], device: torch.device) -> "Tensors":
+    def of(cls, rows: Encoded, labels: NDArray[Any], target: Target, device: torch.device) -> "Tensors":
         """Share the arrays' memory on the CPU, or copy them to the device."""
         arrays = rows.numeric, rows.category, np.asarray(labels, dtype=np.float32)
         place = device if _resident(sum(array.nbytes for array in arrays), device) else torch.device("cpu")
@@ -81,14 +83,15 @@ class Tensors:
             # Torch warns of arrays that are read only, as Ray's shared ones are: nothing here writes into rows.
             warnings.simplefilter("ignore", UserWarning)
             numeric, category, truth = (torch.from_numpy(array).to(place) for array in arrays)
-        return cls(numeric, category, truth, device)
+        return cls(numeric, category, truth, target, device)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def span(self, start: int, end: int) -> "Tensors":
         """The rows from ``start`` up to ``end``, which share memory with these."""
-        return Tensors(self.numeric[start:end], self.category[start:end], self.labels[start:end], self.device)
+        parts = self.numeric[start:end], self.category[start:end], self.labels[start:end]
+        return Tensors(*parts, self.target, self.device)
 
     def at(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Numbers, categories and labels of the rows of an index, on the device."""
@@ -113,13 +116,13 @@ ALONE = Share(0, 1)
 
 @dataclass(frozen=True)
 class PartResult:
-    """What one part gave, ``epoch`` epochs after the start; ``best`` says whether its log-loss is the best so far."""
+    """What one part gave, ``epoch`` epochs after the start; ``best`` says whether its loss is the best so far."""
 
     part: int
     epoch: float
     train_loss: float
-    validation_log_loss: float
-    validation_auc: float
+    validation_loss: float
+    validation_skill: float
     best: bool
 
 
@@ -129,8 +132,8 @@ class Progress:
 
     part: int = 0
     best_part: int = 0
-    best_log_loss: float = math.inf
-    best_auc: float = 0.0
+    best_loss: float = math.inf
+    best_skill: float = 0.0
 
 
 def _resident(size: int, device: torch.device) -> bool:
@@ -168,8 +171,9 @@ class Loop:
         train_loss = self.train_part()
         labels = self.validation.labels.cpu().numpy()
         with self.optimizer.averaged():
-            probabilities = predict(self.network, self.validation)
-            figures = log_loss(labels, probabilities), area_under_curve(labels, probabilities)
+            answers = predict(self.network, self.validation)
+            target = self.validation.target
+            figures = loss(target, labels, answers), skill(target, labels, answers)
             return self._record(train_loss, *figures)
 
     def train_part(self) -> float:
@@ -230,17 +234,21 @@ class Loop:
         return loss.detach()
 
     def loss(self, numeric: Tensor, category: Tensor, labels: Tensor) -> Tensor:
-        """What a step lowers: the mean log-loss of a batch."""
-        return nn.functional.binary_cross_entropy_with_logits(self.network(numeric, category), labels)
+        """What a step lowers: a batch's mean log-loss or Poisson deviance."""
+        scores = self.network(numeric, category)
+        if self.train.target.kind == "count":
+            deviance: Tensor = 2.0 * (scores.exp() - labels * scores + torch.special.xlogy(labels, labels) - labels)
+            return deviance.mean()
+        return nn.functional.binary_cross_entropy_with_logits(scores, labels)
 
-    def _record(self, train_loss: float, validation_log_loss: float, auc: float) -> PartResult:
-        best = validation_log_loss < self.progress.best_log_loss
+    def _record(self, train_loss: float, validation_loss: float, validation_skill: float) -> PartResult:
+        best = validation_loss < self.progress.best_loss
         if best:
             self.progress.best_part = self.progress.part
-            self.progress.best_log_loss, self.progress.best_auc = validation_log_loss, auc
+            self.progress.best_loss, self.progress.best_skill = validation_loss, validation_skill
             self.best = _copy(self.network)
         part = self.progress.part
-        return PartResult(part, epochs_of(part), train_loss, validation_log_loss, auc, best)
+        return PartResult(part, epochs_of(part), train_loss, validation_loss, validation_skill, best)
 
 
 def eighths_of(parts: int) -> int:
@@ -279,19 +287,19 @@ def rate_factor(at: float, epochs: int) -> float:
 
 
 def predict(network: Network, rows: Tensors) -> NDArray[np.float64]:
-    """Probabilities of the rows, float64 ``[n]``, uncalibrated."""
-    return 1.0 / (1.0 + np.exp(-predict_logits(network, rows)))
+    """Answers for the rows, float64 ``[n]``, uncalibrated."""
+    return rows.target.respond(predict_scores(network, rows))
 
 
-def predict_logits(network: Network, rows: Tensors) -> NDArray[np.float64]:
-    """Logits of the rows, float64 ``[n]``."""
+def predict_scores(network: Network, rows: Tensors) -> NDArray[np.float64]:
+    """The network's scores of the rows (logits, logarithms of counts), float64 ``[n]``."""
     network.eval()
     with torch.inference_mode():
         parts = zip(
             torch.split(rows.numeric, EVALUATION_BATCH), torch.split(rows.category, EVALUATION_BATCH), strict=True
         )
-        logits = torch.cat([network(n.to(rows.device), c.to(rows.device)) for n, c in parts])
-    return logits.double().cpu().numpy()
+        scores = torch.cat([network(n.to(rows.device), c.to(rows.device)) for n, c in parts])
+    return scores.double().cpu().numpy()
 
 
 def build(
@@ -312,12 +320,15 @@ def build(
     fresh = Network(encoders, network)
     if start is not None:
         fresh.load_state_dict(start)
+    elif train.target.kind == "count":
+        # The logarithm of a count may lie many steps from 0, where a network begins.
+        fresh = levelled(fresh.to(train.device), train).train()
     return Loop(fresh.to(train.device), config, train, validation, share)
 
 
 def levelled(network: Network, rows: Tensors) -> Network:
-    """Set the last bias so that the mean probability of the rows that it was trained on is their share of positives."""
-    shift = fit_shift(rows.labels.cpu().numpy(), predict_logits(network, rows))
+    """Set the last bias so that the mean answer for the rows that it was trained on is their labels' mean."""
+    shift = fit_shift(rows.target, rows.labels.cpu().numpy(), predict_scores(network, rows))
     with torch.no_grad():
         network.head.bias.add_(shift)
     return network

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from include.bundle.bundle import Predictor
 from include.features.spec import FeatureSet
+from include.target import Target
 from include.training.dataset import Rows
 from include.training.encoding import Encoded, Encoders
 from include.training.loop import Loop, LoopConfig, Tensors, build
@@ -36,6 +37,7 @@ class Material:
     encoders: Encoders
     rows: Encoded
     labels: NDArray[np.float32]
+    target: Target
     train_rows: int
     start: Start | None = None
 
@@ -55,7 +57,8 @@ class Material:
                 rows.numeric[at : at + len(chunk)] = encoded.numeric
                 rows.category[at : at + len(chunk)] = encoded.category
                 at += len(chunk)
-        return cls(encoders, rows, np.concatenate([train.labels, validation.labels]), len(train), start)
+        labels = np.concatenate([train.labels, validation.labels])
+        return cls(encoders, rows, labels, train.target, len(train), start)
 
     @classmethod
     def following(
@@ -74,7 +77,7 @@ class Material:
 
     def all_tensors(self, device: torch.device) -> Tensors:
         """The rows of both spans together, for a network on the device."""
-        return Tensors.of(self.rows, self.labels, device)
+        return Tensors.of(self.rows, self.labels, self.target, device)
 
     @property
     def start_weights(self) -> Mapping[str, torch.Tensor] | None:

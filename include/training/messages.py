@@ -8,11 +8,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from include.target import Target, validated
 from include.training.metrics import Quality
 from include.training.trial import TrialSummary
 
 
-def training_run(use_case: str, run_id: str, time: str, trial: TrialSummary) -> dict[str, Any]:
+def training_run(use_case: str, target: Target, run_id: str, time: str, trial: TrialSummary) -> dict[str, Any]:
     """One trial, as of ``time`` (RFC 3339, UTC)."""
     return {
         **_head("training_run", use_case, run_id, time, trial.trial_id),
@@ -20,8 +21,8 @@ def training_run(use_case: str, run_id: str, time: str, trial: TrialSummary) -> 
         "status": trial.status,
         "config": json.dumps(dict(trial.config), sort_keys=True),
         "epochs": trial.epochs,
-        "validation_auc": trial.validation_auc,
-        "validation_log_loss": trial.validation_log_loss,
+        validated(target.skill): trial.validation_skill,
+        validated(target.loss): trial.validation_loss,
         "seconds": round(trial.seconds, 3),
     }
 

@@ -1,69 +1,105 @@
-"""How good probabilities are: AUC, log-loss, Brier score and calibration error.
+"""How good answers are: for probabilities AUC, log-loss, Brier score; for counts D², Poisson deviance, absolute error.
 
-Labels are 0 or 1, probabilities float64 in [0, 1], both of length n. It does not know whose probabilities they are.
+And for both the calibration error. Labels and answers have length n; what kind they are is the ``Target``'s word. It
+does not know whose answers they are.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import brier_score_loss, roc_auc_score
+from scipy.special import xlogy
+from sklearn.metrics import brier_score_loss, mean_absolute_error, roc_auc_score
+
+from include.target import Target
+
+Doubles = NDArray[np.float64]
 
 CALIBRATION_BINS = 15
-#: Probabilities are kept this far from 0 and 1, so that one wrong certainty does not make the log-loss infinite.
+#: Answers are kept this far from 0 (probabilities from 1, too), so that one wrong certainty does not make the loss
+#: infinite.
 EDGE = 1e-7
 
 
 @dataclass(frozen=True)
 class Quality:
-    """The figures of one set of probabilities against the labels."""
+    """The figures of one set of answers against the labels."""
 
+    target: Target
     rows: int
-    auc: float
-    log_loss: float
-    brier: float
+    skill: float
+    loss: float
+    error: float
     calibration_error: float
 
     def to_json(self) -> dict[str, float | int]:
-        """The figures as a JSON object."""
-        return asdict(self)
+        """The figures as a JSON object, by their names for this target."""
+        values = self.skill, self.loss, self.error, self.calibration_error
+        figures = {metric.name: value for metric, value in zip(self.target.metrics, values, strict=True)}
+        return {"rows": self.rows, **figures}
 
 
-def quality(labels: NDArray[Any], probabilities: NDArray[np.float64]) -> Quality:
-    """All figures at once; raises ``ValueError`` if there is only one class of labels."""
+def quality(target: Target, labels: NDArray[Any], answers: Doubles) -> Quality:
+    """All figures at once; raises ``ValueError`` if all labels are alike."""
     return Quality(
+        target=target,
         rows=len(labels),
-        auc=area_under_curve(labels, probabilities),
-        log_loss=log_loss(labels, probabilities),
-        brier=float(brier_score_loss(labels, probabilities)),
-        calibration_error=calibration_error(labels, probabilities),
+        skill=skill(target, labels, answers),
+        loss=loss(target, labels, answers),
+        error=error(target, labels, answers),
+        calibration_error=calibration_error(target, labels, answers),
     )
 
 
-def area_under_curve(labels: NDArray[Any], probabilities: NDArray[np.float64]) -> float:
+def skill(target: Target, labels: NDArray[Any], answers: Doubles) -> float:
+    """AUC, or D²; raises ``ValueError`` if all labels are alike."""
+    if target.kind == "binary":
+        return area_under_curve(labels, answers)
+    if len(np.unique(labels)) < 2:
+        raise ValueError("D² needs labels that differ")
+    knowing_nothing = np.full(len(labels), np.mean(labels, dtype=np.float64))
+    return 1.0 - loss(target, labels, answers) / loss(target, labels, knowing_nothing)
+
+
+def loss(target: Target, labels: NDArray[Any], answers: Doubles) -> float:
+    """What training lowers: mean log-loss in nats, or mean Poisson deviance."""
+    return float(row_losses(target, labels, answers).mean())
+
+
+def error(target: Target, labels: NDArray[Any], answers: Doubles) -> float:
+    """Brier score, or mean absolute error."""
+    return float((brier_score_loss if target.kind == "binary" else mean_absolute_error)(labels, answers))
+
+
+def area_under_curve(labels: NDArray[Any], probabilities: Doubles) -> float:
     """Area under the ROC curve; raises ``ValueError`` if there is only one class."""
     if len(np.unique(labels)) < 2:
         raise ValueError("the area under the ROC curve needs labels of both classes")
     return float(roc_auc_score(labels, probabilities))
 
 
-def log_loss(labels: NDArray[Any], probabilities: NDArray[np.float64]) -> float:
-    """Mean negative log-likelihood in nats."""
-    return float(row_losses(labels, probabilities).mean())
-
-
-def row_losses(labels: NDArray[Any], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Negative log-likelihood of each row in nats, float64 ``[n]``."""
-    p = np.clip(np.asarray(probabilities, dtype=np.float64), EDGE, 1.0 - EDGE)
-    y = np.asarray(labels, dtype=np.float64)
-    losses: NDArray[np.float64] = -(y * np.log(p) + (1.0 - y) * np.log1p(-p))
+def row_losses(target: Target, labels: NDArray[Any], answers: Doubles) -> Doubles:
+    """The loss of each row, float64 ``[n]``: negative log-likelihood in nats, or Poisson deviance."""
+    y, given = np.asarray(labels, dtype=np.float64), np.asarray(answers, dtype=np.float64)
+    losses: Doubles
+    if target.kind == "binary":
+        p = np.clip(given, EDGE, 1.0 - EDGE)
+        losses = -(y * np.log(p) + (1.0 - y) * np.log1p(-p))
+    else:
+        mean = np.maximum(given, EDGE)
+        losses = 2.0 * (xlogy(y, y / mean) - y + mean)
     return losses
 
 
-def calibration_error(labels: NDArray[Any], probabilities: NDArray[np.float64], bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error: mean |share of positives - mean probability| over bins of equal count."""
-    order = np.argsort(probabilities, kind="stable")
+def calibration_error(target: Target, labels: NDArray[Any], answers: Doubles, bins: int = CALIBRATION_BINS) -> float:
+    """Mean |mean label - mean answer| over bins of equal count, answers rising; for counts by the mean label.
+
+    For probabilities it is the expected calibration error. 0 if all labels are 0.
+    """
+    order = np.argsort(answers, kind="stable")
     y = np.array_split(np.asarray(labels, dtype=np.float64)[order], bins)
-    p = np.array_split(np.asarray(probabilities, dtype=np.float64)[order], bins)
-    return sum(len(a) * abs(float(a.mean() - b.mean())) for a, b in zip(y, p, strict=True) if len(a)) / len(labels)
+    p = np.array_split(np.asarray(answers, dtype=np.float64)[order], bins)
+    off = sum(len(a) * abs(float(a.mean() - b.mean())) for a, b in zip(y, p, strict=True) if len(a)) / len(labels)
+    mean = float(np.mean(labels, dtype=np.float64))
+    return off if target.kind == "binary" else off / mean if mean else 0.0

@@ -23,6 +23,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from include.bundle.bundle import Predictor, canonical
+from include.target import TARGETS, Target, validated
 from include.training.dataset import Dataset
 from include.training.evaluation import BASE_RATE, CANDIDATE, Answers, Evaluation
 from include.training.metrics import CALIBRATION_BINS
@@ -58,8 +59,14 @@ def model_card(story: Story, evaluation: Evaluation) -> dict[str, bytes]:
         "model_card.json": canonical(document),
         "model_card.md": markdown(document).encode(),
         "reliability.png": reliability_plot(evaluation.test),
-        "precision_recall.png": precision_recall_plot(evaluation.test),
+        **_second_plot(evaluation.test),
     }
+
+
+def _second_plot(test: Answers) -> dict[str, bytes]:
+    if test.target.kind == "count":
+        return {"errors.png": errors_plot(test)}
+    return {"precision_recall.png": precision_recall_plot(test)}
 
 
 def card_document(story: Story, evaluation: Evaluation) -> dict[str, Any]:
@@ -67,6 +74,7 @@ def card_document(story: Story, evaluation: Evaluation) -> dict[str, Any]:
     case, split = story.use_case, story.dataset.split
     return {
         "use_case": case.name,
+        "target": case.target.kind,
         "window": {"from_ds": split.train[0], "to_ds": split.test[-1]},
         "intended_use": case.comment,
         "data": _data(story.dataset),
@@ -75,7 +83,7 @@ def card_document(story: Story, evaluation: Evaluation) -> dict[str, Any]:
         "champion": {"model_id": story.champion, "note": story.champion_note},
         "quality": evaluation.to_json(),
         "intervals": evaluation.method,
-        "average_precision": {role: average_precision(evaluation.test, role) for role in _drawn(evaluation.test)},
+        **_average_precisions(evaluation.test),
         "reliability": {role: reliability(evaluation.test, role) for role in _drawn(evaluation.test)},
         "slices": [one.to_json() for one in evaluation.slices],
         "permutation_importance": [one.to_json() for one in evaluation.importance],
@@ -93,7 +101,7 @@ def _data(dataset: Dataset) -> dict[str, Any]:
             "to_ds": days[name]["to_ds"],
             "days": len(days[name]["days"]),
             "rows": len(rows),
-            "positive_share": float(rows.labels.mean(dtype=np.float64)),
+            rows.target.mean: float(rows.labels.mean(dtype=np.float64)),
         }
         for name, rows in spans.items()
     }
@@ -111,6 +119,7 @@ def _model(story: Story) -> dict[str, Any]:
 
 
 def _search(story: Story) -> dict[str, Any]:
+    target = story.use_case.target
     statuses = sorted({trial.status for trial in story.trials})
     return {
         "trials": len(story.trials),
@@ -118,8 +127,8 @@ def _search(story: Story) -> dict[str, Any]:
         "trial_id": story.best.trial_id,
         "config": dict(story.best.config),
         "epochs": story.best.epochs,
-        "validation_log_loss": story.best.validation_log_loss,
-        "validation_auc": story.best.validation_auc,
+        validated(target.loss): story.best.validation_loss,
+        validated(target.skill): story.best.validation_skill,
     }
 
 
@@ -151,28 +160,38 @@ def _limits(story: Story, evaluation: Evaluation) -> list[str]:
 
 
 def _drawn(test: Answers) -> list[str]:
-    """The roles with a curve: one probability for all rows has none."""
-    return [role for role in test.probabilities if role != BASE_RATE]
+    """The roles with a curve: one answer for all rows has none."""
+    return [role for role in test.by_role if role != BASE_RATE]
 
 
 def reliability(test: Answers, role: str) -> list[dict[str, float]]:
-    """Mean probability and share of positives of bins of equal count, probabilities rising."""
-    happened, said = calibration_curve(
-        test.labels, test.probabilities[role], n_bins=CALIBRATION_BINS, strategy="quantile"
-    )
-    return [{"probability": float(p), "positive_share": float(y)} for p, y in zip(said, happened, strict=True)]
+    """Mean answer and mean label of bins of equal count, answers rising."""
+    target, given = test.target, test.by_role[role]
+    if target.kind == "binary":
+        happened, said = calibration_curve(test.labels, given, n_bins=CALIBRATION_BINS, strategy="quantile")
+    else:
+        bins = np.array_split(np.argsort(given, kind="stable"), min(CALIBRATION_BINS, len(given)))
+        happened, said = (np.array([values[one].mean() for one in bins]) for values in (test.labels, given))
+    return [{target.answer: float(p), target.mean: float(y)} for p, y in zip(said, happened, strict=True)]
+
+
+def _average_precisions(test: Answers) -> dict[str, Any]:
+    if test.target.kind != "binary":
+        return {}
+    return {"average_precision": {role: average_precision(test, role) for role in _drawn(test)}}
 
 
 def average_precision(test: Answers, role: str) -> float:
     """Area under the precision-recall curve, as a sum of steps."""
-    return float(average_precision_score(test.labels, test.probabilities[role]))
+    return float(average_precision_score(test.labels, test.by_role[role]))
 
 
 def reliability_plot(test: Answers) -> bytes:
-    """PNG: how often it happened against how probable it was said to be; on the diagonal is right."""
+    """PNG: what happened on average against what was said; on the diagonal is right."""
+    target = test.target
     curves = {role: reliability(test, role) for role in _drawn(test)}
     lines = {
-        role: (np.array([p["probability"] for p in points]), np.array([p["positive_share"] for p in points]))
+        role: (np.array([p[target.answer] for p in points]), np.array([p[target.mean] for p in points]))
         for role, points in curves.items()
     }
     end = max(float(np.max(values)) for line in lines.values() for values in line) * 1.05
@@ -181,10 +200,36 @@ def reliability_plot(test: Answers) -> bytes:
         axes.plot([0, end], [0, end], color="grey", linestyle=":", label="perfect")
         for role, (said, happened) in lines.items():
             axes.plot(said, happened, marker="o", markersize=4, label=role)
-        axes.set(xlabel="predicted probability", ylabel="share of positives", xlim=(0, end), ylim=(0, end))
+        axes.set(xlabel=f"predicted {target.answer}", ylabel=_spaced(target.mean), xlim=(0, end), ylim=(0, end))
         axes.set_title(f"Reliability on the test days ({CALIBRATION_BINS} bins of equal count)")
 
     return _png(draw)
+
+
+def errors_plot(test: Answers) -> bytes:
+    """PNG: the mean absolute error of each of the bins of ``reliability``, over their mean answer."""
+    spans = {role: np.array_split(np.argsort(given, kind="stable"), CALIBRATION_BINS) for role, given in _curves(test)}
+
+    def draw(axes: Axes) -> None:
+        for role, given in _curves(test):
+            off = np.abs(test.labels - given)
+            means = [(given[one].mean(), off[one].mean()) for one in spans[role] if len(one)]
+            axes.plot(
+                *zip(*means, strict=True), marker="o", markersize=4, label=f"{role} ({off.mean():.2f} on average)"
+            )
+        axes.set(xlabel=f"predicted {test.target.answer}", ylabel="mean absolute error")
+        axes.set_ylim(bottom=0)
+        axes.set_title(f"Errors on the test days ({CALIBRATION_BINS} bins of equal count)")
+
+    return _png(draw)
+
+
+def _curves(test: Answers) -> list[tuple[str, NDArray[np.float64]]]:
+    return [(role, test.by_role[role]) for role in _drawn(test)]
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def precision_recall_plot(test: Answers) -> bytes:
@@ -202,7 +247,7 @@ def precision_recall_plot(test: Answers) -> bytes:
 
 
 def _precision_recall(test: Answers, role: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    precision, recall, _ = precision_recall_curve(test.labels, test.probabilities[role], drop_intermediate=True)
+    precision, recall, _ = precision_recall_curve(test.labels, test.by_role[role], drop_intermediate=True)
     return precision, recall
 
 
@@ -228,8 +273,8 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"**Intended use.** {document['intended_use']}",
         *_data_and_model(document),
         *_quality(document),
-        *_slices(document["slices"]),
-        *_importance(document["permutation_importance"]),
+        *_slices(TARGETS[document["target"]], document["slices"]),
+        *_importance(TARGETS[document["target"]], document["permutation_importance"]),
         "## Limits",
         "\n".join(f"- {limit}" for limit in document["limits"]),
         "## Lineage",
@@ -239,7 +284,8 @@ def markdown(document: Mapping[str, Any]) -> str:
 
 
 def _data_and_model(document: Mapping[str, Any]) -> list[str]:
-    columns = ("from_ds", "to_ds", "days", "rows", "positive_share")
+    target = TARGETS[document["target"]]
+    columns = ("from_ds", "to_ds", "days", "rows", target.mean)
     spans = [(name, *(_text(span[column]) for column in columns)) for name, span in document["data"].items()]
     model, search = document["model"], document["search"]
     lightgbm = search["lightgbm"]
@@ -247,18 +293,22 @@ def _data_and_model(document: Mapping[str, Any]) -> list[str]:
     statuses = ", ".join(f"{count} {status}" for status, count in search["by_status"].items())
     return [
         "## Data",
-        _table(("span", "from", "to", "days", "rows", "positive share"), spans),
+        _table(("span", "from", "to", "days", "rows", _spaced(target.mean)), spans),
         "## Model",
         f"A network of {model['parameters']} parameters over {model['numeric_features']} numeric and "
-        f"{model['categorical_features']} categorical features. Calibrated with temperature "
-        f"{_text(model['temperature'])}.",
+        f"{model['categorical_features']} categorical features{_calibrated(target, model)}.",
         _table(("setting", "value"), [(name, _text(value)) for name, value in _settings(document)]),
-        f"Chosen from {search['trials']} trials ({statuses}) by log-loss on the validation days: "
-        f"{_text(search['validation_log_loss'])}, AUC {_text(search['validation_auc'])}.",
-        f"LightGBM was tuned on the same features and days with {lightgbm['trials']}{asked} trials: log-loss on the "
-        f"validation days {_text(lightgbm['validation_log_loss'])} with {lightgbm['rounds']} trees and "
+        f"Chosen from {search['trials']} trials ({statuses}) by {target.loss.words} on the validation days: "
+        f"{_text(search[validated(target.loss)])}, {target.skill.words} {_text(search[validated(target.skill)])}.",
+        f"LightGBM was tuned on the same features and days with {lightgbm['trials']}{asked} trials: "
+        f"{target.loss.words} on the validation days {_text(lightgbm[validated(target.loss)])} with "
+        f"{lightgbm['rounds']} trees and "
         f"{', '.join(f'{name} {_text(value)}' for name, value in sorted(lightgbm['config'].items()))}.",
     ]
+
+
+def _calibrated(target: Target, model: Mapping[str, Any]) -> str:
+    return f". Calibrated with temperature {_text(model['temperature'])}" if target.kind == "binary" else ""
 
 
 def _settings(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -267,55 +317,65 @@ def _settings(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _quality(document: Mapping[str, Any]) -> list[str]:
     figures, method = document["quality"]["test"], document["intervals"]
+    target = TARGETS[document["target"]]
+    skill, loss = target.skill, target.loss
+    precisions = document.get("average_precision")
     rows = [
         (
             role,
             str(q["rows"]),
-            _with_interval(q["auc"], q["intervals"]["auc"]),
-            _with_interval(q["log_loss"], q["intervals"]["log_loss"]),
-            _text(q["brier"]),
-            _text(q["calibration_error"]),
-            _text(document["average_precision"].get(role)),
+            *(_with_interval(q[metric.name], q["intervals"][metric.name]) for metric in (skill, loss)),
+            *(_text(q[metric.name]) for metric in (target.error, target.calibration_error)),
+            *([] if precisions is None else [_text(precisions.get(role))]),
         )
         for role, q in figures.items()
     ]
     leads = [
-        (role, _lead(q["candidate_minus"]["auc"]), _lead(q["candidate_minus"]["log_loss"]))
+        (role, *(_lead(q["candidate_minus"][metric.name]) for metric in (skill, loss)))
         for role, q in figures.items()
         if role != CANDIDATE
     ]
     return [
         "## Quality on the test days",
-        _table(("model", "rows", "AUC", "log-loss", "Brier", "calibration error", "average precision"), rows),
-        "The candidate less each rival (AUC: more is better; log-loss: less is better):",
-        _table(("rival", "AUC", "log-loss"), leads),
+        _table(
+            ("model", "rows", *(metric.words for metric in target.metrics), *_named(precisions, "average precision")),
+            rows,
+        ),
+        f"The candidate less each rival ({skill.words}: more is better; {loss.words}: less is better):",
+        _table(("rival", skill.words, loss.words), leads),
         f"In brackets: {method['level']:.0%} percentile bootstrap intervals, {method['resamples']} resamples of "
         f"{method['units']} {method['unit']}s.",
         *([f"The champion is `{document['champion']['model_id']}`."] if document["champion"]["model_id"] else []),
         "![Reliability](reliability.png)",
-        "![Precision and recall](precision_recall.png)",
+        "![Errors](errors.png)" if precisions is None else "![Precision and recall](precision_recall.png)",
     ]
 
 
-def _slices(slices: Sequence[Mapping[str, Any]]) -> list[str]:
+def _named(figures: Any, name: str) -> list[str]:
+    return [] if figures is None else [name]
+
+
+def _slices(target: Target, slices: Sequence[Mapping[str, Any]]) -> list[str]:
     if not slices:
         return []
     parts = ["## Slices of the test days"]
-    columns = ("value", "rows", "positive_share", "auc", "lightgbm_auc", "log_loss", "calibration_error")
-    headings = ("rows", "positive share", "AUC", "LightGBM's AUC", "log-loss", "calibration error")
+    skill, loss, off = target.skill, target.loss, target.calibration_error
+    columns = ("value", "rows", target.mean, skill.name, f"lightgbm_{skill.name}", loss.name, off.name)
+    headings = ("rows", _spaced(target.mean), skill.words, f"LightGBM's {skill.words}", loss.words, off.words)
     for feature in dict.fromkeys(one["feature"] for one in slices):
         rows = [[_text(one[column]) for column in columns] for one in slices if one["feature"] == feature]
         parts.append(_table((feature, *headings), rows))
     return parts
 
 
-def _importance(importance: Sequence[Mapping[str, Any]]) -> list[str]:
+def _importance(target: Target, importance: Sequence[Mapping[str, Any]]) -> list[str]:
     shown = importance[:IMPORTANCE_SHOWN]
-    rows = [(one["feature"], _signed(one["log_loss_increase"]), _signed(one["auc_drop"])) for one in shown]
+    gained, dropped = f"{target.loss.name}_increase", f"{target.skill.name}_drop"
+    rows = [(one["feature"], _signed(one[gained]), _signed(one[dropped])) for one in shown]
     return [
         "## Permutation importance on the test days",
         f"What is lost when one feature is shuffled; the first {len(shown)} of {len(importance)} features.",
-        _table(("feature", "log-loss gained", "AUC dropped"), rows),
+        _table(("feature", f"{target.loss.words} gained", f"{target.skill.words} dropped"), rows),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The network: piecewise-linear encodings and embeddings into a multilayer perceptron that gives one logit a row.
+"""The network: piecewise-linear encodings and embeddings into a multilayer perceptron that gives one score a row.
 
 Missing numbers have a learned embedding of their own, and no layer looks at a batch's statistics: a row's answer does
 not depend on its batch. Why this backbone: ``docs/adr/0008-a-plain-perceptron.md``. It knows Torch and the encoders'
@@ -76,7 +76,7 @@ class NumericEmbedding(nn.Module):
 
 
 class Network(nn.Module):
-    """Encoded rows -> one logit a row."""
+    """Encoded rows -> one score a row: a logit, or the logarithm of a count (see ``include.target``)."""
 
     def __init__(self, encoders: Encoders, config: NetworkConfig) -> None:
         super().__init__()
@@ -94,12 +94,12 @@ class Network(nn.Module):
         self.head = nn.Linear(config.width, 1)
 
     def forward(self, numeric: Tensor, category: Tensor) -> Tensor:
-        """float32 ``[n, numeric]`` and int64 ``[n, categorical]`` -> logits float32 ``[n]``."""
+        """float32 ``[n, numeric]`` and int64 ``[n, categorical]`` -> scores float32 ``[n]``."""
         x = self._active(self.embed(numeric, category))
         for layer in self.layers:
             x = self._active(layer(x))
-        logits: Tensor = self.head(x).squeeze(1)
-        return logits
+        scores: Tensor = self.head(x).squeeze(1)
+        return scores
 
     def embed(self, numeric: Tensor, category: Tensor) -> Tensor:
         """The first layer's output ``[n, width]``: a sum over the features, each by itself."""

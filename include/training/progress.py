@@ -9,15 +9,17 @@ from typing import Any
 
 from ray.tune import Callback
 
+from include.target import Target, validated
 from include.training.log_lines import PROGRESS
 
 
 class ProgressPrinter(Callback):
     """Prints the search's progress to the job's log."""
 
-    def __init__(self, trials: int, epochs: int) -> None:
+    def __init__(self, trials: int, epochs: int, target: Target) -> None:
         self.trials = trials
         self.epochs = epochs
+        self.target = target
         self.printed = ""
         self.number: dict[str, int] = {}
 
@@ -28,8 +30,8 @@ class ProgressPrinter(Callback):
         number = self.number.setdefault(trial.trial_id, len(self.number) + 1)
         print(
             f"trial {number}/{self.trials} epoch {result['epoch']:g}/{self.epochs}: train loss "
-            f"{result['train_loss']:.4f}, validation log-loss {result['validation_log_loss']:.4f}, "
-            f"AUC {result['validation_auc']:.4f} ({result['time_this_iter_s']:.1f} s)",
+            f"{result['train_loss']:.4f}, validation {self.target.loss.words} {result['validation_loss']:.4f}, "
+            f"{self.target.skill.words} {result['validation_skill']:.4f} ({result['time_this_iter_s']:.1f} s)",
             flush=True,
         )
 
@@ -42,20 +44,20 @@ class ProgressPrinter(Callback):
         self._say(trials)
 
     def _say(self, trials: list[Any]) -> None:
-        line = json.dumps(progress(trials, self.trials))
+        line = json.dumps(progress(trials, self.trials, self.target))
         if line != self.printed:
             self.printed = line
             print(f"{PROGRESS} {line}", flush=True)
 
 
-def progress(trials: Sequence[Any], total: int) -> dict[str, Any]:
+def progress(trials: Sequence[Any], total: int, target: Target) -> dict[str, Any]:
     """How a search stands: trials done, running and failed, and the best figures so far."""
     states = [trial.status for trial in trials]
-    scored = [trial.last_result for trial in trials if trial.last_result and "best_log_loss" in trial.last_result]
-    best = min(scored, key=lambda result: float(result["best_log_loss"]), default=None)
+    scored = [trial.last_result for trial in trials if trial.last_result and "best_loss" in trial.last_result]
+    best = min(scored, key=lambda result: float(result["best_loss"]), default=None)
     figures = {
-        "validation_auc": round(best["best_auc"], 6) if best else None,
-        "validation_log_loss": round(best["best_log_loss"], 6) if best else None,
+        validated(target.skill): round(best["best_skill"], 6) if best else None,
+        validated(target.loss): round(best["best_loss"], 6) if best else None,
     }
     return {
         "done": states.count("TERMINATED"),

@@ -1,6 +1,6 @@
 """What a candidate is measured against: the base rate, and a tuned LightGBM on the same features and three spans.
 
-LightGBM gets what the network gets: as many trials, chosen by log-loss on the validation days, early stopping there.
+LightGBM gets what the network gets: as many trials, chosen by the loss on the validation days, early stopping there.
 It never sees the test days.
 """
 
@@ -14,12 +14,15 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from include.target import Kind, validated
 from include.training.dataset import ROWS_AT_ONCE, Rows
 from include.training.encoding import Encoded
 from include.training.material import Material
+from include.training.metrics import loss
 
+#: Objective and its figure on held-back rows, by kind of target: Poisson's is a negative log-likelihood.
+OBJECTIVES: Mapping[Kind, tuple[str, str]] = {"binary": ("binary", "binary_logloss"), "count": ("poisson", "poisson")}
 FIXED = {
-    "objective": "binary",
     "bagging_freq": 1,
     "verbosity": -1,
     "deterministic": True,
@@ -41,7 +44,7 @@ PATIENCE = 50
 
 
 def base_rate(train: Rows, rows: Rows) -> NDArray[np.float64]:
-    """The training days' share of positives, for every row."""
+    """The training days' mean label, for every row."""
     return np.full(len(rows), float(train.labels.mean()))
 
 
@@ -64,9 +67,10 @@ class LightGbm:
         self.material = material
         self.asked = trials
         self.config: dict[str, Any] = {}
-        self.validation_log_loss = np.inf
+        self._best = np.inf
+        objective, self._figure = OBJECTIVES[material.target.kind]
         self.booster: Any = None
-        self._parameters = {**FIXED, "seed": seed, "num_threads": threads}
+        self._parameters = {**FIXED, "objective": objective, "seed": seed, "num_threads": threads}
         training = self._dataset(material.train_rows, self._parameters)
         held_back = EncodedRows(material.rows, material.train_rows, len(material.rows))
         checking = training.create_valid(held_back, material.labels[material.train_rows :])
@@ -80,6 +84,8 @@ class LightGbm:
             callbacks=[_stop_when_out_of_time],
         )
         self.trials = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        chosen = self._predicted(self.booster, held_back)
+        self.validation_loss = loss(material.target, material.labels[material.train_rows :], chosen)
         self.final = self.refit()
 
     def refit(self, seed: int | None = None) -> Any:
@@ -88,19 +94,21 @@ class LightGbm:
         data = self._dataset(len(self.material.rows), parameters)
         return lgb.train({**parameters, **self.config}, data, num_boost_round=self.booster.best_iteration)
 
-    def probabilities(self, rows: Rows) -> NDArray[np.float64]:
-        """Probabilities of the rows, float64 ``[n]``, by the trees that were trained on both spans."""
-        return self.answers(self.final, rows)
+    def answers(self, rows: Rows) -> NDArray[np.float64]:
+        """Answers for the rows, float64 ``[n]``, by the trees that were trained on both spans."""
+        return self.answers_of(self.final, rows)
 
-    def validated_probabilities(self, rows: Rows) -> NDArray[np.float64]:
-        """Probabilities by the trees that have not seen the validation days."""
-        return self.answers(self.booster, rows)
+    def validated_answers(self, rows: Rows) -> NDArray[np.float64]:
+        """Answers by the trees that have not seen the validation days."""
+        return self.answers_of(self.booster, rows)
 
-    def answers(self, booster: Any, rows: Rows) -> NDArray[np.float64]:
-        """Probabilities by the trees of ``refit``."""
+    def answers_of(self, booster: Any, rows: Rows) -> NDArray[np.float64]:
+        """Answers by the trees of ``refit``."""
         encoded = self.material.encoders.encode(rows.columns)
-        matrix = EncodedRows(encoded, 0, len(encoded))[0 : len(encoded)]
-        result: NDArray[np.float64] = np.asarray(booster.predict(matrix), dtype=np.float64)
+        return self._predicted(booster, EncodedRows(encoded, 0, len(encoded)))
+
+    def _predicted(self, booster: Any, rows: "EncodedRows") -> NDArray[np.float64]:
+        result: NDArray[np.float64] = np.asarray(booster.predict(rows[0 : len(rows)]), dtype=np.float64)
         return result
 
     def to_json(self) -> dict[str, Any]:
@@ -110,7 +118,7 @@ class LightGbm:
             "trials_asked": self.asked,
             "config": self.config,
             "rounds": int(self.booster.best_iteration),
-            "validation_log_loss": self.validation_log_loss,
+            validated(self.material.target.loss): self.validation_loss,
         }
 
     def _attempt(
@@ -125,10 +133,10 @@ class LightGbm:
             valid_sets=[checking],
             callbacks=[lgb.early_stopping(PATIENCE, verbose=False), *limits],
         )
-        loss = float(booster.best_score["valid_0"]["binary_logloss"])
-        if loss < self.validation_log_loss:
-            self.booster, self.config, self.validation_log_loss = booster, config, loss
-        return loss
+        score = float(booster.best_score["valid_0"][self._figure])
+        if score < self._best:
+            self.booster, self.config, self._best = booster, config, score
+        return score
 
     def _dataset(self, count: int, parameters: dict[str, Any]) -> lgb.Dataset:
         """The first ``count`` rows, binned; LightGBM keeps a byte of each number."""

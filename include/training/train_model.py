@@ -31,6 +31,7 @@ from include.ledger import champion
 from include.locations import LANDING_BUCKET, MODELS_BUCKET, Models, Topics, reference_key
 from include.search import SearchSpace
 from include.settings import KafkaSettings, S3Settings, SettingError
+from include.target import Target
 from include.training import messages
 from include.training.dataset import (
     Dataset,
@@ -46,8 +47,8 @@ from include.training.evaluation import (
     CANDIDATE,
     CHAMPION,
     LIGHTGBM,
+    Answering,
     Evaluation,
-    Probabilities,
     evaluate,
 )
 from include.training.finish import Finished, finish
@@ -187,7 +188,7 @@ def _train(request: Request, systems: Systems, use_case: UseCase, scratch: Scrat
     encoders = material.encoders
     stages.done("encoding", f"{len(encoders.numeric)} numeric and {len(encoders.category)} categorical encoders")
     found = _search(request, systems, use_case.search, material)
-    stages.done("search", f"{len(found.trials)} trials, best validation AUC {found.best.validation_auc:.4f}")
+    stages.done("search", f"{len(found.trials)} trials, {_best_words(use_case, found)}")
     team = _team(request, systems)
     finished = finish(found.loop, material, dataset.validation.days, best_device(), team)
     stages.done(
@@ -229,7 +230,7 @@ def _read_at(
     if len(days) < asked:
         print(f"{asked - len(days)} of {asked} days have no closed labels and are left out", flush=True)
     split = split_days(days, request.validation_days, request.test_days)
-    return load_dataset(systems.tables, versions, use_case.features, split, scratch)
+    return load_dataset(systems.tables, versions, use_case.features, use_case.target, split, scratch)
 
 
 def _champion(models: ObjectStore, use_case: UseCase, pins: Pins) -> tuple[Bundle | None, str]:
@@ -269,18 +270,18 @@ def _lightgbm(request: Request, material: Material, found: SearchResult) -> Ligh
 def _evaluate(finished: Finished, rivals: Rivals, dataset: Dataset, use_case: UseCase, seed: int) -> Evaluation:
     """Each split by models that have not seen it: the last training, and LightGBM's, saw the validation days."""
 
-    def roles(predictor: Predictor, boosted: Probabilities) -> dict[str, Probabilities]:
+    def roles(predictor: Predictor, boosted: Answering) -> dict[str, Answering]:
         former = rivals.champion
-        champions = {CHAMPION: lambda rows: former.probabilities(rows.columns)} if former else {}
+        champions = {CHAMPION: lambda rows: former.answers(rows.columns)} if former else {}
         return {
-            CANDIDATE: lambda rows: predictor.probabilities(rows.columns),
+            CANDIDATE: lambda rows: predictor.answers(rows.columns),
             **champions,
             BASE_RATE: lambda rows: base_rate(dataset.train, rows),
             LIGHTGBM: boosted,
         }
 
-    validation = roles(finished.validated, rivals.lightgbm.validated_probabilities)
-    test = roles(finished.final, rivals.lightgbm.probabilities)
+    validation = roles(finished.validated, rivals.lightgbm.validated_answers)
+    test = roles(finished.final, rivals.lightgbm.answers)
     evaluation = evaluate(validation, test, dataset, use_case.slices, seed)
     print("\n".join(evaluation.lines()), flush=True)
     return evaluation
@@ -330,8 +331,12 @@ def _write(
         "metrics": evaluation.to_json(),
         "trials": [trial.to_json() for trial in found.trials],
         "seconds": stages.seconds,
-        "messages": _messages(request, ids, dataset, found, evaluation),
+        "messages": _messages(request, use_case.target, ids, dataset, found, evaluation),
     }
+
+
+def _best_words(use_case: UseCase, found: SearchResult) -> str:
+    return f"best validation {use_case.target.skill.words} {found.best.validation_skill:.4f}"
 
 
 def _references(landing: ObjectStore, use_case: UseCase) -> dict[str, bytes]:
@@ -352,7 +357,7 @@ def _lineage(
         "request": asdict(request),
         "tables": dict(dataset.versions),
         "split": dataset.split.to_json(),
-        "train_positive_share": float(dataset.train.labels.mean()),
+        "train_mean_label": float(dataset.train.labels.mean()),
         "config": dict(found.best.config),
         "trial_id": found.best.trial_id,
         "seed": request.seed,
@@ -364,12 +369,17 @@ def _lineage(
 
 
 def _messages(
-    request: Request, ids: Mapping[str, str], dataset: Dataset, found: SearchResult, evaluation: Evaluation
+    request: Request,
+    target: Target,
+    ids: Mapping[str, str],
+    dataset: Dataset,
+    found: SearchResult,
+    evaluation: Evaluation,
 ) -> list[dict[str, Any]]:
     now = rfc3339(datetime.now(UTC))
     name, run_id = request.use_case, request.run_id
     days = {"validation": dataset.split.validation, "test": dataset.split.test}
-    trials = [messages.training_run(name, run_id, now, trial) for trial in found.trials]
+    trials = [messages.training_run(name, target, run_id, now, trial) for trial in found.trials]
     figures = [
         messages.model_quality(name, run_id, now, ids.get(role, ""), role, split, days[split], q)
         for split, roles in evaluation.figures.items()
@@ -414,7 +424,7 @@ def summary(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in ("model_id", "rows", "features", "metrics", "seconds")} | {
         "run_id": result["request"]["run_id"],
         "trials": len(result["trials"]),
-        "best_validation_auc": max((t["validation_auc"] or 0.0 for t in result["trials"]), default=0.0),
+        "best_validation_skill": max((t["validation_skill"] or 0.0 for t in result["trials"]), default=0.0),
     }
 
 

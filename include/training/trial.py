@@ -13,8 +13,8 @@ class TrialSummary:
     status: str
     config: Mapping[str, Any]
     epochs: float
-    validation_auc: float | None
-    validation_log_loss: float | None
+    validation_skill: float | None
+    validation_loss: float | None
     seconds: float
 
     def to_json(self) -> dict[str, Any]:

@@ -22,13 +22,14 @@ from ray.tune.search.optuna import OptunaSearch
 
 from include.search import Choice, SearchSpace, Space, Uniform
 from include.settings import S3Settings
+from include.target import Target
 from include.training.halving import Halving
 from include.training.loop import EIGHTHS, FIRST_EIGHTHS, Loop, best_device, eighths_of
 from include.training.material import Material
 from include.training.progress import ProgressPrinter
 from include.training.trial import TrialSummary
 
-METRIC = "best_log_loss"
+METRIC = "best_loss"
 #: A trial may be given up after its first part, and again whenever it has had ``REDUCTION`` times as much: of every
 #: ``REDUCTION`` trials only the best goes on.
 REDUCTION = 4
@@ -89,8 +90,8 @@ class TuneTrial(tune.Trainable):
         progress = self.loop.progress
         return {
             **asdict(result),
-            "best_log_loss": progress.best_log_loss,
-            "best_auc": progress.best_auc,
+            METRIC: progress.best_loss,
+            "best_skill": progress.best_skill,
             "eighths": eighths_of(progress.part),
             "finished": self.loop.finished,
             "done": self.loop.finished,
@@ -190,7 +191,7 @@ def search(
             trainable,
             param_space=param_space(space),
             tune_config=_tune_config(plan, first),
-            run_config=_run_config(plan, storage, filesystem),
+            run_config=_run_config(plan, material.target, storage, filesystem),
         )
     return _collect(tuner.fit(), material, plan)
 
@@ -228,13 +229,15 @@ def rungs(epochs: int) -> list[int]:
     return found
 
 
-def _run_config(plan: SearchPlan, storage: str, filesystem: pyarrow.fs.FileSystem | None) -> tune.RunConfig:
+def _run_config(
+    plan: SearchPlan, target: Target, storage: str, filesystem: pyarrow.fs.FileSystem | None
+) -> tune.RunConfig:
     return tune.RunConfig(
         name=EXPERIMENT,
         storage_path=storage,
         storage_filesystem=filesystem,
         verbose=0,
-        callbacks=[ProgressPrinter(plan.trials, plan.epochs)],
+        callbacks=[ProgressPrinter(plan.trials, plan.epochs, target)],
         failure_config=tune.FailureConfig(max_failures=1),
         checkpoint_config=tune.CheckpointConfig(
             num_to_keep=CHECKPOINTS_KEPT, checkpoint_frequency=CHECKPOINT_EVERY, checkpoint_at_end=True
@@ -244,10 +247,10 @@ def _run_config(plan: SearchPlan, storage: str, filesystem: pyarrow.fs.FileSyste
 
 def _collect(grid: tune.ResultGrid, material: Material, plan: SearchPlan) -> SearchResult:
     trials = [_summary(i, grid[i]) for i in range(len(grid))]
-    usable = [i for i, trial in enumerate(trials) if trial.validation_log_loss is not None and grid[i].checkpoint]
+    usable = [i for i, trial in enumerate(trials) if trial.validation_loss is not None and grid[i].checkpoint]
     if not usable:
         raise SearchFailed(f"none of {len(trials)} trials finished: {grid.errors[:1]}")
-    best = min(usable, key=lambda i: (trials[i].validation_log_loss, trials[i].trial_id))
+    best = min(usable, key=lambda i: (trials[i].validation_loss, trials[i].trial_id))
     loop = material.begin(trials[best].config, plan.epochs, plan.seed, *material.tensors(torch.device("cpu")))
     checkpoint = grid[best].checkpoint
     assert checkpoint is not None
@@ -264,7 +267,7 @@ def _summary(index: int, result: Any) -> TrialSummary:
         status="failed" if result.error else finished,
         config=json.loads(json.dumps(result.config or {})),
         epochs=float(metrics.get("epoch", 0)),
-        validation_auc=metrics.get("best_auc"),
-        validation_log_loss=metrics.get(METRIC),
+        validation_skill=metrics.get("best_skill"),
+        validation_loss=metrics.get(METRIC),
         seconds=float(metrics.get("time_total_s", 0.0)),
     )

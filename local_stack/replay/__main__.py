@@ -133,7 +133,7 @@ def verify_outcome(session: Session, environment: Mapping[str, str]) -> bool:
     answers = verify.answers_since(use_case, session.bootstrap, session.opening, plan)
     console.print(freshness_table(verify.freshness(answers)))
     comparison = verify.compare(use_case, environment, answers)
-    live = verify.live_quality_rows(environment, first, last)
+    live = verify.live_quality_rows(environment, use_case.target, first, last)
     for text in comparison_lines(parity, live, comparison):
         console.print(text)
     equal: list[Any] = [value for _, dimension, value in parity if dimension == "parity"]

@@ -73,7 +73,7 @@ class HttpAsker:
         answer = self._post({"subjects": [dict(query.subject) for query in queries]})
         if answer.status_code == 200:
             for query, given in zip(queries, answer.json()["predictions"], strict=True):
-                self.answers.give((query.id, query.at), given["probability"], given["degraded"])
+                self.answers.give((query.id, query.at), given[self.use_case.target.answer], given["degraded"])
         elif len(queries) > 1:
             for query in queries:
                 self._ask_some([query])

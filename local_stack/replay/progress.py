@@ -41,7 +41,8 @@ class ProgressLine:
 
     def text(self, counts: Counts, seconds: float) -> str:
         """Simulated time, rates, how far the tiles and the answers lie behind, and how good the answers are."""
-        auc, seconds = self.answers.live_auc(), max(seconds, 1.0)
+        skill, seconds = self.answers.live_skill(), max(seconds, 1.0)
+        name = self.answers.target.skill.words
         return "  ".join(
             (
                 "-" if counts.now is None else f"{counts.now:%Y-%m-%d %H:%M}",
@@ -49,7 +50,7 @@ class ProgressLine:
                 f"queries {counts.queries} ({counts.queries / seconds:.0f}/s)",
                 f"tiles {lag_words(counts.now, self.borders.slowest(self.sources))}",
                 f"unanswered {self.answers.asked - self.answers.answered}",
-                "AUC -" if auc is None else f"AUC {auc:.4f}",
+                f"{name} -" if skill is None else f"{name} {skill:.4f}",
             )
         )
 

@@ -16,6 +16,7 @@ import httpx
 
 from include.book import PREPROCESS, closed_so_far
 from include.locations import Topics
+from include.target import Metric
 from include.use_case import UseCase
 from local_stack.faults import StackError
 from local_stack.replay import books
@@ -57,7 +58,8 @@ class Outcome:
     answers: Mapping[Identity, float]
     outcomes: Mapping[str, int]
     degraded: int
-    auc: float | None
+    skill: Metric
+    live: float | None
     seconds: float
 
     @property
@@ -114,14 +116,15 @@ class Session:
             answers.given(),
             self.outcomes,
             answers.degraded,
-            answers.live_auc(),
+            answers.target.skill,
+            answers.live_skill(),
             seconds,
         )
 
     @contextmanager
     def _replay(self) -> Iterator[Replay]:
         """The engine, with threads that follow tiles and predictions while it runs."""
-        borders, answers = Borders(self.opening.borders), Answers(self.outcomes)
+        borders, answers = Borders(self.opening.borders), Answers(self.outcomes, self.use_case.target)
         plan = self.plan
         injector = Injector(plan.shares, {contract.name: contract for contract in self.use_case.sources})
         sender = Sender(self.bootstrap)

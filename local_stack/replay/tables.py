@@ -34,11 +34,12 @@ def books_table(books: Iterable[Book]) -> Table:
 def summary_line(outcome: Outcome) -> str:
     """Rates and quality of a replay in one line."""
     facts, queries, seconds = outcome.counts.facts, outcome.counts.queries, outcome.seconds
-    auc = "no AUC (outcomes of one class)" if outcome.auc is None else f"live AUC {outcome.auc:.4f}"
+    name = outcome.skill.words
+    skill = f"no {name} (all outcomes alike)" if outcome.live is None else f"live {name} {outcome.live:.4f}"
     known = sum(identity[0] in outcome.outcomes for identity in outcome.answers)
     return (
         f"{facts} facts and {queries} queries in {seconds:.0f} s ({facts / seconds:.0f} and {queries / seconds:.0f} a "
-        f"second); {auc} on {known} answers with a known outcome, {outcome.degraded} degraded"
+        f"second); {skill} on {known} answers with a known outcome, {outcome.degraded} degraded"
     )
 
 
@@ -56,10 +57,11 @@ def comparison_lines(
     parity: Iterable[tuple[Any, ...]], live: Iterable[tuple[Any, ...]], comparison: Comparison
 ) -> list[str]:
     """What the batch layer says: parity, live quality by day, and live beside batch."""
+    name = comparison.skill.words
     lines = [f"{ds} {dimension}: {value:.6f} of the rows" for ds, dimension, value in parity]
-    lines += [f"{ds} live quality (Hive): AUC {auc:.4f} on {rows} labelled answers" for ds, rows, auc in live]
+    lines += [f"{ds} live quality (Hive): {name} {skill:.4f} on {rows} labelled answers" for ds, rows, skill in live]
     lines.append(
-        f"AUC on {comparison.subjects} subjects: live {comparison.live_auc:.4f}, batch {comparison.batch_auc:.4f}, "
+        f"{name} on {comparison.subjects} subjects: live {comparison.live:.4f}, batch {comparison.batch:.4f}, "
         f"difference {comparison.difference:+.4f}"
     )
     return lines

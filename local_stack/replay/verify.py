@@ -19,8 +19,9 @@ from include.bundle.bundle import load_bundle
 from include.bundle.store import S3Store
 from include.locations import MODELS_BUCKET, Topics
 from include.settings import S3Settings
+from include.target import Metric, Target
 from include.training.dataset import Tables, joined, pin_versions, rows_of
-from include.training.metrics import area_under_curve
+from include.training.metrics import skill
 from include.use_case import UseCase
 from local_stack.airflow_api import AirflowApi, Report
 from local_stack.analyst import query_hive
@@ -41,7 +42,7 @@ class Answered:
     id: str
     at: datetime
     model_id: str
-    probability: float
+    answer: float
     as_of: Mapping[str, datetime | None]
 
 
@@ -50,13 +51,14 @@ class Comparison:
     """Live beside batch on the same subjects."""
 
     subjects: int
-    live_auc: float
-    batch_auc: float
+    skill: Metric
+    live: float
+    batch: float
 
     @property
     def difference(self) -> float:
         """Live minus batch."""
-        return self.live_auc - self.batch_auc
+        return self.live - self.batch
 
 
 def ingest_days(
@@ -95,12 +97,12 @@ def parity_rows(environment: Mapping[str, str], first: date, last: date) -> list
     )
 
 
-def live_quality_rows(environment: Mapping[str, str], first: date, last: date) -> list[tuple[Any, ...]]:
-    """``ds, rows, auc`` of the newest live figures of the days, from Hive."""
+def live_quality_rows(environment: Mapping[str, str], target: Target, first: date, last: date) -> list[tuple[Any, ...]]:
+    """``ds, rows`` and skill of the newest live figures of the days, from Hive."""
     return query_hive(
         environment,
-        "select ds, max_by(`rows`, time), max_by(auc, time) from model_quality where role = 'live' and hour is null "
-        f"and ds between '{first}' and '{last}' group by ds, model_id order by ds",
+        f"select ds, max_by(`rows`, time), max_by({target.skill.name}, time) from model_quality where role = 'live' "
+        f"and hour is null and ds between '{first}' and '{last}' group by ds, model_id order by ds",
     )
 
 
@@ -109,18 +111,18 @@ def answers_since(use_case: UseCase, bootstrap: str, opening: Opening, plan: Pla
     topic = Topics(use_case.name).predictions
     found: dict[tuple[str, datetime], Answered] = {}
     for read in read_topic(bootstrap, topic, opening.offsets[topic]):
-        message = answer_of(read.value)
-        answer = None if message is None else as_answered(message)
+        message = answer_of(read.value, use_case.target)
+        answer = None if message is None else as_answered(message, use_case.target)
         if answer is not None and plan.begin <= answer.at < plan.end:
             found.setdefault((answer.id, answer.at), answer)
     return list(found.values())
 
 
-def as_answered(message: Mapping[str, Any]) -> Answered:
+def as_answered(message: Mapping[str, Any], target: Target) -> Answered:
     """A prediction's message with its times parsed."""
     as_of = {s: None if text is None else datetime.fromisoformat(text) for s, text in message["as_of"].items()}
     at = datetime.fromisoformat(message["prediction_time"])
-    return Answered(message["id"], at, message["model_id"], message["probability"], as_of)
+    return Answered(message["id"], at, message["model_id"], message[target.answer], as_of)
 
 
 def freshness(answers: Iterable[Answered]) -> dict[str, tuple[int, list[float]]]:
@@ -148,32 +150,32 @@ def quantiles(values: Sequence[float]) -> list[float]:
 def compare(use_case: UseCase, environment: Mapping[str, str], answers: Sequence[Answered]) -> Comparison:
     """Score the batch layer's rows of the answered subjects with the models that answered, and judge both.
 
-    Raises ``ValueError`` if no subject is in both, or their labels are of one class.
+    Raises ``ValueError`` if no subject is in both, or their labels are all alike.
     """
     settings = S3Settings.from_environment(environment)
     tables = Tables.on_s3(use_case.name, settings)
     days = sorted({f"{answer.at:%Y-%m-%d}" for answer in answers})
     table = joined(tables, pin_versions(tables), use_case.features, days)
-    rows, ids = rows_of(table, use_case.features), table.column("subject_id").to_pylist()
+    rows, ids = rows_of(table, use_case.features, use_case.target), table.column("subject_id").to_pylist()
     store, models = S3Store(settings, MODELS_BUCKET), sorted({answer.model_id for answer in answers})
     bundles = {model: load_bundle(store, use_case.name, model, use_case.features) for model in models}
     given = {
-        model: dict(zip(ids, bundle.probabilities(rows.columns).tolist(), strict=True))
-        for model, bundle in bundles.items()
+        model: dict(zip(ids, bundle.answers(rows.columns).tolist(), strict=True)) for model, bundle in bundles.items()
     }
     live, batch, labels = paired(dict(zip(ids, rows.labels.tolist(), strict=True)), answers, given)
-    return Comparison(len(labels), area_under_curve(labels, live), area_under_curve(labels, batch))
+    target = use_case.target
+    return Comparison(len(labels), target.skill, *(skill(target, labels, given) for given in (live, batch)))
 
 
 def paired(
     labels: Mapping[str, float], answers: Iterable[Answered], batch: Mapping[str, Mapping[str, float]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
-    """Live and batch probabilities and labels of the subjects that have all three; batch by the model that answered."""
+    """Live and batch answers and labels of the subjects that have all three; batch by the model that answered."""
     both = [answer for answer in answers if answer.id in labels]
     if not both:
         raise ValueError("no answered subject has features and a closed label in the batch layer")
     return (
-        np.array([answer.probability for answer in both]),
+        np.array([answer.answer for answer in both]),
         np.array([batch[answer.model_id][answer.id] for answer in both]),
         np.array([labels[answer.id] for answer in both], dtype=np.float32),
     )

@@ -19,7 +19,8 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from include.streaming.messages import Progress, decode_tiles_message
-from include.training.metrics import area_under_curve
+from include.target import Target
+from include.training.metrics import skill
 from local_stack.replay.topics import Read
 
 WAIT_SECONDS = 1.0
@@ -138,8 +139,9 @@ def progress_of(read: Read) -> Progress | None:
 class Answers:
     """The answers to what was asked, joined with what became of each subject (``outcomes``: id -> 0 or 1)."""
 
-    def __init__(self, outcomes: Mapping[str, int]) -> None:
+    def __init__(self, outcomes: Mapping[str, int], target: Target) -> None:
         self._outcomes = outcomes
+        self.target = target
         self._asked: set[Identity] = set()
         self._given: dict[Identity, float] = {}
         self._changed = threading.Condition()
@@ -152,16 +154,16 @@ class Answers:
 
     def note(self, read: Read) -> None:
         """Take a message of the predictions topic."""
-        message = answer_of(read.value)
+        message = answer_of(read.value, self.target)
         if message is not None:
             at = datetime.fromisoformat(message["prediction_time"])
-            self.give((message["id"], at), float(message["probability"]), bool(message.get("degraded")))
+            self.give((message["id"], at), float(message[self.target.answer]), bool(message.get("degraded")))
 
-    def give(self, identity: Identity, probability: float, degraded: bool) -> None:
+    def give(self, identity: Identity, answer: float, degraded: bool) -> None:
         """Take an answer; the first one to an identity counts."""
         with self._changed:
             if identity in self._asked and identity not in self._given:
-                self._given[identity] = probability
+                self._given[identity] = answer
                 self.degraded += degraded
                 self._changed.notify_all()
 
@@ -190,25 +192,25 @@ class Answers:
                     self._changed.wait(WAIT_SECONDS)
         return self.answered == self.asked
 
-    def live_auc(self) -> float | None:
-        """The area under the ROC curve of the answers whose outcome is known; None with one class only."""
-        return joined_auc({identity[0]: p for identity, p in self.given().items()}, self._outcomes)
+    def live_skill(self) -> float | None:
+        """AUC or D² of the answers whose outcome is known; None where all outcomes are alike."""
+        return joined_skill(self.target, {identity[0]: p for identity, p in self.given().items()}, self._outcomes)
 
 
-def answer_of(value: bytes | None) -> dict[str, Any] | None:
+def answer_of(value: bytes | None, target: Target) -> dict[str, Any] | None:
     """A prediction as the predictions topic carries it, or None if it is none."""
     try:
         message = json.loads(value or b"")
     except ValueError:
         return None
-    fits = isinstance(message, dict) and {"id", "prediction_time", "probability"} <= message.keys()
+    fits = isinstance(message, dict) and {"id", "prediction_time", target.answer} <= message.keys()
     return message if fits else None
 
 
-def joined_auc(probabilities: Mapping[str, float], outcomes: Mapping[str, int]) -> float | None:
-    """The area under the ROC curve over the subjects that both know; None with one class of outcomes only."""
-    both = [subject for subject in probabilities if subject in outcomes]
+def joined_skill(target: Target, answers: Mapping[str, float], outcomes: Mapping[str, int]) -> float | None:
+    """AUC or D² over the subjects that both know; None where all outcomes are alike."""
+    both = [subject for subject in answers if subject in outcomes]
     labels = np.array([outcomes[subject] for subject in both])
     if len(np.unique(labels)) < 2:
         return None
-    return area_under_curve(labels, np.array([probabilities[subject] for subject in both]))
+    return skill(target, labels, np.array([answers[subject] for subject in both]))

@@ -306,11 +306,13 @@ def load_metrics(*, params: dict[str, Any]) -> dict[str, list[str]]:
     Returns the days of each table that it has seen metrics of.
     """
     from include.metrics import load_metrics as load
+    from include.use_case import load_use_case
 
     if params.get("from"):
         log.info("Started for the days %s to %s", params["from"], params["to"])
+    case = case_now()
     with connected(S3, KAFKA):
-        loaded = load(case_now().name)
+        loaded = load(case.name, load_use_case(case.name).target)
     for table, rows in loaded.inserted.items():
         log.info("%s: %d new rows", table, rows)
     if loaded.rejected:

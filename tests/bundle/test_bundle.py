@@ -24,6 +24,7 @@ from include.bundle.bundle import (
 )
 from include.bundle.store import DirectoryStore, ObjectMissing
 from include.locations import Models
+from include.target import BINARY
 from include.training.encoding import Encoders
 from include.training.network import Network, NetworkConfig
 from tests.training.synthetic import FEATURES, rows
@@ -36,7 +37,7 @@ def contents() -> Contents:
     torch.manual_seed(3)
     encoders = Encoders.fit(FEATURES, DATA.columns, bins=8)
     network = Network(encoders, NetworkConfig(width=16, layers=1, embedding_width=2)).eval()
-    predictor = Predictor(network, encoders, temperature=1.3)
+    predictor = Predictor(network, encoders, temperature=1.3, target=BINARY)
     check = {name: values[:20] for name, values in DATA.columns.items()}
     card = {"model_card.md": b"# Shops\n", "reliability.png": b"\x89PNG"}
     return Contents(FEATURES, predictor, {"shops": b"id,size\n1,2\n"}, check, {"auc": 0.7}, {"run_id": "r"}, card)
@@ -55,9 +56,7 @@ def test_a_bundle_answers_as_the_model_it_was_made_of(store: DirectoryStore) -> 
     made = contents()
     model_id = write_bundle(store, USE_CASE, made)
     bundle = load_bundle(store, USE_CASE, model_id, FEATURES)
-    np.testing.assert_allclose(
-        bundle.probabilities(DATA.columns), made.predictor.probabilities(DATA.columns), atol=1e-7
-    )
+    np.testing.assert_allclose(bundle.answers(DATA.columns), made.predictor.answers(DATA.columns), atol=1e-7)
     assert bundle.references == {"shops": b"id,size\n1,2\n"}
     assert bundle.lineage == {"run_id": "r"}
     assert bundle.feature_names == tuple(feature.name for feature in FEATURES.features)
@@ -110,7 +109,7 @@ def test_another_card_is_another_bundle_and_none_is_a_bundle_too(store: Director
 def test_a_changed_manifest_is_found(store: DirectoryStore) -> None:
     model_id = write_bundle(store, USE_CASE, contents())
     path = folder(store, model_id) / "manifest.json"
-    path.write_bytes(path.read_bytes().replace(b'"format":1', b'"format":2'))
+    path.write_bytes(path.read_bytes().replace(b'"format":2', b'"format":3'))
     with pytest.raises(BundleCorrupt, match="manifest"):
         load_bundle(store, USE_CASE, model_id, FEATURES)
 
@@ -131,7 +130,7 @@ def test_a_bundle_that_answers_otherwise_than_when_written_is_refused(store: Dir
     model_id = write_bundle(store, USE_CASE, contents())
     files = folder(store, model_id)
     check = json.loads((files / "self_check.json").read_bytes())
-    check["probabilities"] = [1 - p for p in check["probabilities"]]
+    check["answers"] = [1 - p for p in check["answers"]]
     forged = store.root / "forged"
     data = canonical(check)
     manifest = json.loads((files / "manifest.json").read_bytes())

@@ -15,6 +15,7 @@ from include.bundle.bundle import Contents, Predictor, canonical, write_bundle
 from include.bundle.store import ObjectMissing
 from include.ledger import Entry
 from include.locations import Models
+from include.target import BINARY
 from include.training.encoding import Encoders
 from include.training.network import Network, NetworkConfig
 from include.use_case import UseCase
@@ -62,7 +63,9 @@ def bundle(seed: int) -> tuple[str, Objects]:
     check = {name: values[:10] for name, values in DATA.columns.items()}
     store = Memory()
     shops = {"shops": b"id,size\n1,2\n"}
-    model_id = write_bundle(store, "shops", Contents(FEATURES, Predictor(network, encoders, 1.0), shops, check, {}, {}))
+    model_id = write_bundle(
+        store, "shops", Contents(FEATURES, Predictor(network, encoders, 1.0, target=BINARY), shops, check, {}, {})
+    )
     return model_id, store.objects
 
 

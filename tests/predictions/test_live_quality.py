@@ -8,15 +8,16 @@ import pyarrow as pa
 import pytest
 
 from include.metrics import metric_row
-from include.predictions.live_quality import FIGURES, day_figures, figures, quality_messages
-from include.tables import MODEL_QUALITY
+from include.predictions.live_quality import day_figures, figures, figures_schema, quality_messages
+from include.tables import model_quality_table
+from include.target import BINARY, COUNT
 from include.training.metrics import quality
 
 NINE, TEN = (datetime(2013, 1, 2, hour, tzinfo=UTC) for hour in (9, 10))
 
 
 def answers(rows: list[tuple[str, datetime, int, float]]) -> pa.Table:
-    names = ("model_id", "hour", "label", "probability")
+    names = ("model_id", "hour", "label", "answer")
     table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) | {"ds": "2013-01-02"} for row in rows])
     return table.set_column(1, "hour", table["hour"].cast(pa.timestamp("us", tz="UTC")))
 
@@ -27,12 +28,12 @@ ROWS = [("m", NINE, 1, 0.9), ("m", NINE, 0, 0.2), ("m", TEN, 0, 0.6), ("m", TEN,
 def test_the_figures_are_those_of_training() -> None:
     rng = np.random.default_rng(7)
     labels, probabilities = rng.integers(0, 2, 200), rng.random(200)
-    assert figures(labels, probabilities) == quality(labels, probabilities).to_json()
+    assert figures(BINARY, labels, probabilities) == quality(BINARY, labels, probabilities).to_json()
 
 
 def test_one_row_a_model_and_day_and_one_an_hour() -> None:
-    table = day_figures(answers(ROWS))
-    assert table.schema == FIGURES
+    table = day_figures(answers(ROWS), BINARY)
+    assert table.schema == figures_schema(BINARY)
     found = {(row["model_id"], row["hour"]): (row["rows"], row["auc"]) for row in table.to_pylist()}
     assert found == {
         ("m", None): (4, 1.0),
@@ -52,14 +53,14 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def sent(**changes: Any) -> tuple[str, dict[str, Any]]:
-    ((key, message),) = quality_messages("house", "run", "2013-01-04T00:00:00Z", [row(**changes)])
+    ((key, message),) = quality_messages("house", BINARY, "run", "2013-01-04T00:00:00Z", [row(**changes)])
     return key, dict(message)
 
 
 def test_a_message_is_a_row_of_model_quality() -> None:
     key, message = sent(hour="2013-01-02T09:00:00Z")
-    table, found = metric_row(message, "house")
-    assert table is MODEL_QUALITY
+    table, found = metric_row(message, "house", BINARY)
+    assert table == model_quality_table(BINARY)
     assert key == found["metric_id"]
     assert (found["role"], found["split"], found["from_ds"], found["to_ds"]) == (
         "live",
@@ -74,3 +75,18 @@ def test_measured_again_it_is_the_same_metric_and_a_change_is_another() -> None:
     assert sent()[0] == sent()[0]
     changes: list[dict[str, Any]] = [{"rows": 5}, {"auc": 0.7}, {"brier": 0.21}, {"hour": "x"}, {"model_id": "n"}]
     assert len({sent()[0], *(sent(**change)[0] for change in changes)}) == 1 + len(changes)
+
+
+def test_counts_have_figures_of_their_own() -> None:
+    rows = [("m", NINE, 12, 10.5), ("m", NINE, 3, 4.0), ("m", TEN, 7, 7.5)]
+    table = day_figures(answers(rows), COUNT)
+    assert table.schema == figures_schema(COUNT)
+    found = {row["hour"]: row for row in table.to_pylist()}
+    assert (found[TEN]["d2"], found[TEN]["mean_absolute_error"]) == (None, 0.5)
+    assert 0.9 < found[None]["d2"] < 1.0
+    ((_, message),) = quality_messages("house", COUNT, "run", "2013-01-04T00:00:00Z", [{**found[TEN], "hour": None}])
+    table_of_it, kept = metric_row(dict(message), "house", COUNT)
+    assert table_of_it == model_quality_table(COUNT)
+    assert kept["poisson_deviance"] == pytest.approx(found[TEN]["poisson_deviance"])
+    with pytest.raises(ValueError, match="log_loss"):
+        metric_row(dict(message), "house", BINARY)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from include.features.spec import Feature
 from include.predictions.message import prediction_row
+from include.target import BINARY, COUNT
 
 FEATURES = (Feature("warmth", "numeric", ""), Feature("colour", "categorical", ""))
 MESSAGE: dict[str, Any] = {
@@ -30,7 +31,7 @@ MESSAGE: dict[str, Any] = {
 
 
 def row_of(**changes: Any) -> dict[str, Any]:
-    return prediction_row(json.dumps(MESSAGE | changes).encode(), FEATURES)
+    return prediction_row(json.dumps(MESSAGE | changes).encode(), FEATURES, BINARY)
 
 
 def test_a_message_becomes_a_row_of_its_utc_day() -> None:
@@ -74,4 +75,13 @@ def test_a_wrong_message_names_its_field(changes: dict[str, Any], reason: str) -
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b'{"id": "a"}'])
 def test_what_is_no_prediction_is_an_error(value: bytes | None) -> None:
     with pytest.raises(ValueError):
-        prediction_row(value, FEATURES)
+        prediction_row(value, FEATURES, BINARY)
+
+
+def test_a_count_has_a_value_in_place_of_a_probability() -> None:
+    message = {name: value for name, value in MESSAGE.items() if name != "probability"}
+    row = prediction_row(json.dumps(message | {"value": 31.5}).encode(), FEATURES, COUNT)
+    assert row["value"] == 31.5 and "probability" not in row
+    for target, wrong in ((COUNT, MESSAGE), (BINARY, message | {"value": 31.5}), (COUNT, message | {"value": -1.0})):
+        with pytest.raises(ValueError, match="probability" if target is BINARY else "value"):
+            prediction_row(json.dumps(wrong).encode(), FEATURES, target)

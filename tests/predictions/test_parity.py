@@ -18,6 +18,7 @@ from include.predictions.parity import (
     parity_messages,
 )
 from include.tables import DATA_QUALITY, RUNTIME_METRICS
+from include.target import BINARY
 
 NUMBER, TEXT = Feature("warmth", "numeric", ""), Feature("colour", "categorical", "")
 doubles = st.one_of(st.none(), st.floats(), st.sampled_from([0.0, -0.0, 0.1 + 0.2, 0.3]))
@@ -77,7 +78,7 @@ def test_a_day_in_words_says_what_differs() -> None:
 
 def test_the_messages_are_metrics() -> None:
     found = parity_messages("house", "run", "2013-01-04T00:00:00Z", [DayParity("2013-01-02", 4, compared=4)])
-    assert [metric_row(message, "house")[0] for _, message in found] == [DATA_QUALITY, DATA_QUALITY]
+    assert [metric_row(message, "house", BINARY)[0] for _, message in found] == [DATA_QUALITY, DATA_QUALITY]
     assert [(m["source"], m["dimension"], m["value"]) for _, m in found] == [
         ("predictions", "parity", 1.0),
         ("predictions", "parity_explained_by_late", 0.0),
@@ -87,7 +88,7 @@ def test_the_messages_are_metrics() -> None:
 def test_freshness_is_a_runtime_metric_of_the_day_by_source_and_quantile() -> None:
     rows = [{"ds": "2013-01-02", "source": "readings", "seconds": [0.0, 60.0, 600.0]}]
     found = freshness_messages("house", "run", "2013-01-04T00:00:00Z", rows)
-    table, row = metric_row(found[1][1], "house")
+    table, row = metric_row(found[1][1], "house", BINARY)
     assert table is RUNTIME_METRICS
     assert (row["ds"], row["instance"], row["value"]) == ("2013-01-02", "score_predictions", 60.0)
     assert row["name"] == 'prediction_freshness_seconds{source="readings",quantile="0.95"}'

@@ -18,6 +18,7 @@ from include.ledger import announcement, append, champion
 from include.locations import MODELS_BUCKET, Topics
 from include.metrics import load_metrics
 from include.settings import KafkaSettings, S3Settings
+from include.target import BINARY
 from include.use_cases import DEFAULT_USE_CASE
 from include.use_cases.flight_delay.upstream import all_facts, data_folder, read_upstream, scheduled_around
 from local_stack.layout import REPO_ROOT
@@ -76,6 +77,6 @@ def judge(do: Do, day: date) -> dict[str, float]:
     """Ingest the replayed day, score its answers; the newest figures of parity by dimension."""
     ingest_until(do, day + DAY)
     do(steps.score, NAME, f"score {datetime.now(UTC):%H%M%S}")
-    load_metrics(NAME)
+    load_metrics(NAME, BINARY)
     rows = [row for row in lake.read_rows(NAME, "data_quality", ds=[day.isoformat()]) if row["source"] == "predictions"]
     return {row["dimension"]: row["value"] for row in sorted(rows, key=lambda row: str(row["time"]))}

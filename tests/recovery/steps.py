@@ -18,6 +18,7 @@ from include.settings import KafkaSettings, MysqlSettings, S3Settings
 from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving, release_quarantine
 from include.spark_jobs.catalog import days_between
 from include.tables import all_tables
+from include.target import BINARY
 from include.tombstones import Event
 from include.training.dataset import Tables
 from include.training.messages import model_quality
@@ -129,7 +130,7 @@ def tell_somebody(name: str) -> None:
 
 def load_metrics(name: str) -> None:
     """Load what was announced."""
-    metrics.load_metrics(name)
+    metrics.load_metrics(name, BINARY)
 
 
 def maintain_tables(name: str) -> None:

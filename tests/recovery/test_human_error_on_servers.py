@@ -28,6 +28,7 @@ from include.metrics import load_metrics
 from include.retraction import choose, touched_by_now
 from include.rollback import Request, Rollback, demote
 from include.settings import KafkaSettings, MysqlSettings, S3Settings
+from include.target import BINARY
 from include.training.dataset import Tables, rows_of
 from include.training.train_model import Systems, parse, train
 from include.use_case import Gate, UseCase
@@ -51,10 +52,10 @@ PARITY = ("predictions", "parity")
 #: Two weeks say little about which model is better: whether it may be promoted is not what is tried here.
 LENIENT = Gate(
     minimum_test_rows=1,
-    minimum_auc_gain=-1.0,
-    maximum_log_loss_excess=10.0,
+    minimum_skill_gain=-1.0,
+    maximum_loss_excess=10.0,
     maximum_calibration_error=1.0,
-    maximum_slice_log_loss_excess=10.0,
+    maximum_slice_loss_excess=10.0,
     maximum_predict_ms=1000.0,
 )
 
@@ -107,7 +108,7 @@ class World:
         table = lake.open_table(self.name, "features").to_pyarrow_table(filters=[("ds", "=", ds)]).slice(0, SERVED)
         unlabelled = table.append_column("label", pa.nulls(len(table), pa.float32()))
         bundle = load_bundle(self.systems.models, self.name, model_id, self.use_case.features)
-        answers = bundle.probabilities(rows_of(unlabelled, self.use_case.features).columns)
+        answers = bundle.answers(rows_of(unlabelled, self.use_case.features, BINARY).columns)
         pairs = zip(table.to_pylist(), answers, strict=True)
         said = [message(row, model_id=model_id, probability=float(answer)) for row, answer in pairs]
         send(Topics(self.name).predictions, said)
@@ -115,7 +116,7 @@ class World:
     def measure(self, run_id: str) -> dict[tuple[str, str], dict[str, float]]:
         """Log and measure the answers, load the metrics; the newest scorecard: (source, dimension) to value by day."""
         assert self.workshop.do(spark_steps.score, self.name, run_id) == 0
-        load_metrics(self.name)
+        load_metrics(self.name, BINARY)
         found: dict[tuple[str, str], dict[str, float]] = {}
         for row in sorted(lake.read_rows(self.name, "data_quality"), key=lambda row: row["time"]):
             found.setdefault((row["source"], row["dimension"]), {})[row["ds"]] = row["value"]

@@ -20,6 +20,7 @@ from include.settings import KafkaSettings
 from include.spark_jobs.ingest_raw import LandingFileChanged, LandingHeaderWrong
 from include.spark_jobs.preprocess_features import EarlierDaysOpen
 from include.tables import DATA_QUALITY
+from include.target import BINARY
 from tests.spark_jobs import steps
 from tests.spark_jobs.workshop import DAYS, FIRST, LAST, Workshop
 
@@ -68,8 +69,8 @@ def topic(name: str) -> list[tuple[int, int, bytes | None]]:
 
 
 def test_metrics_are_loaded_exactly_once(both_paths: Workshop) -> None:
-    first = load_metrics(both_paths.window)
-    again = load_metrics(both_paths.window)
+    first = load_metrics(both_paths.window, BINARY)
+    again = load_metrics(both_paths.window, BINARY)
     assert first.rejected == []
     assert first.inserted[DATA_QUALITY.name] == expected_values(both_paths.window)
     assert again.inserted[DATA_QUALITY.name] == 0

@@ -22,6 +22,7 @@ from include.spark_jobs.refresh_serving import (
     with_text_times,
     with_thresholds,
 )
+from include.target import BINARY, COUNT
 from include.use_case import load_use_case
 
 NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
@@ -118,7 +119,7 @@ def test_predictions_are_counted_by_day_model_and_step_of_probability(spark: Spa
         [("2013-01-09", *row) for row in rows],
         "ds string, model_id string, probability double, degraded boolean, label int",
     )
-    found = {(row["model_id"], row["probability_from"]): row for row in prediction_stats(served).collect()}
+    found = {(row["model_id"], row["probability_from"]): row for row in prediction_stats(served, BINARY).collect()}
     assert set(found) == {("a", 0.1), ("a", 0.9), ("b", 0.0)}
     low = found["a", 0.1]
     assert (low["predictions"], low["degraded"], low["labelled"], low["positives"]) == (3, 1, 2, 1)
@@ -126,6 +127,18 @@ def test_predictions_are_counted_by_day_model_and_step_of_probability(spark: Spa
     assert low["mean_probability_labelled"] == pytest.approx(0.145)
     unknown = found["b", 0.0]
     assert (unknown["labelled"], unknown["positives"], unknown["mean_probability_labelled"]) == (0, 0, None)
+
+
+def test_predicted_counts_are_counted_by_steps_that_widen(spark: SparkSession) -> None:
+    rows = [(0.4, 0), (4.2, 5), (8.9, None), (9.0, 12), (399.0, 380), (400.0, None)]
+    served = spark.createDataFrame(
+        [("2013-01-09", "a", value, False, label) for value, label in rows],
+        "ds string, model_id string, value double, degraded boolean, label int",
+    )
+    found = {row["value_from"]: row for row in prediction_stats(served, COUNT).collect()}
+    assert {step: row["predictions"] for step, row in found.items()} == {0: 1, 4: 2, 9: 1, 361: 1, 400: 1}
+    assert (found[4]["labelled"], found[4]["positives"], found[400]["positives"]) == (1, 5, 0)
+    assert (found[4]["mean_value"], found[4]["mean_value_labelled"]) == (pytest.approx(6.55), 4.2)
 
 
 def test_recent_predictions_have_their_label_and_what_they_could_see(spark: SparkSession) -> None:
@@ -142,7 +155,7 @@ def test_recent_predictions_have_their_label_and_what_they_could_see(spark: Spar
     labels = spark.createDataFrame(
         [("known", 1, "2013-01-07"), ("old", 0, "2013-01-07")], "subject_id string, label int, ds string"
     )
-    found = {row["id"]: row for row in recent_predictions(predictions, labels, span).collect()}
+    found = {row["id"]: row for row in recent_predictions(predictions, labels, BINARY, span).collect()}
     assert {name: row["label"] for name, row in found.items()} == {"known": 1, "open": None}
     assert json.loads(found["open"]["as_of_sources"]) == {"readings": "2013-01-09T07:29:00Z", "visits": None}
-    assert mysql_ddl("t", recent_predictions(predictions, labels, span).schema).count("TEXT") == 1
+    assert mysql_ddl("t", recent_predictions(predictions, labels, BINARY, span).schema).count("TEXT") == 1

@@ -16,6 +16,7 @@ from include.predictions.due import PARITY, QUALITY, SCORING, outstanding
 from include.settings import KafkaSettings
 from include.streaming.messages import LATE, rejection
 from include.streaming.messages import encode as encoded
+from include.target import BINARY
 from tests.spark_jobs import steps
 from tests.spark_jobs.served import FEATURES, MODEL, SOURCES, floor, message, send, text
 from tests.spark_jobs.workshop import DAYS, Workshop
@@ -73,7 +74,7 @@ def scored(window: Workshop) -> Scored:
     send(topics.predictions, [*map(message, others), stale, late, changed, *odd, *unlabelled])
     send(topics.rejected, [encoded(rejection(fact, LATE_SOURCE, LATE, ["available_at: too late"], "{}", text(behind)))])
     problems = window.do(steps.score, name, "score 1")
-    load_metrics(name)
+    load_metrics(name, BINARY)
     return Scored(window, name, labelled, changed["id"], late["id"], others[0]["subject_id"], problems)
 
 
@@ -161,7 +162,7 @@ def test_a_repeat_has_nothing_to_do_and_changes_nothing(scored: Scored) -> None:
     before = [lake.open_table(scored.name, table).version() for table in tables]
     assert scored.workshop.do(steps.score, scored.name, "score again") == 0
     assert [lake.open_table(scored.name, table).version() for table in tables] == before
-    assert sum(load_metrics(scored.name).inserted.values()) == 0
+    assert sum(load_metrics(scored.name, BINARY).inserted.values()) == 0
 
 
 def test_a_topic_that_ends_with_no_prediction_is_passed_once(scored: Scored) -> None:
@@ -179,7 +180,7 @@ def test_what_comes_late_is_measured_again_and_the_same_is_no_new_metric(scored:
     assert [part.end - part.start for part in found.unread] == [5]
     hours = len(quality_rows(scored.name, hour=True))
     scored.workshop.do(steps.score, scored.name, "score 2")
-    load_metrics(scored.name)
+    load_metrics(scored.name, BINARY)
     first, second = quality_rows(scored.name)
     assert second["rows"] - first["rows"] == len({row["subject_id"] for row in rest} & labelled_ids(scored.name))
     assert second["time"] > first["time"]

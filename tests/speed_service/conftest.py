@@ -79,7 +79,7 @@ def make_bundle(store: DirectoryStore, use_case: UseCase, seed: int) -> str:
     network = Network(encoders, NetworkConfig(width=16, layers=1, embedding_width=4, category_width=4)).eval()
     contents = Contents(
         features=use_case.features,
-        predictor=Predictor(network, encoders, 1.0),
+        predictor=Predictor(network, encoders, 1.0, use_case.target),
         references={name: csv_bytes(table) for name, table in REFERENCE_ROWS.items()},
         self_check={name: values[:8] for name, values in rows.items()},
         metrics={"test": {"auc": 0.7}},

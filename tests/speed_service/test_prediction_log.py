@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,13 +11,17 @@ import numpy as np
 import pytest
 from prometheus_client import Counter
 
+from include.ledger import Entry
 from include.streaming.schemas import schema_files
+from include.target import COUNT
+from speed_service.answering import encoded
 from speed_service.app import service_of
+from speed_service.champion import load_champion
 from speed_service.prediction_log import PredictionLog, prediction_messages
 from speed_service.predictor import Predicted, predict
 from speed_service.queries import Query, check_subject
 from speed_service.service import Service
-from tests.speed_service.conftest import World, subject
+from tests.speed_service.conftest import World, make_bundle, subject
 
 AT = datetime(2026, 11, 24, 11, 0, 0, 123456, tzinfo=UTC)
 SUBJECTS = [subject(), subject(id="b", tailnum=None, prediction_time="2012-06-01T00:00:00Z")]
@@ -48,12 +53,25 @@ def test_messages_are_as_published_and_say_what_was_answered(service: Service, q
         message = json.loads(value)
         jsonschema.Draft202012Validator(schema).validate(message)
         prediction = made.answer.predictions[number]
-        assert (message["id"], message["probability"]) == (prediction.id, prediction.probability)
+        assert (message["id"], message["probability"]) == (prediction.id, prediction.answer)
         assert message["as_of"] == prediction.as_of and message["degraded"] is prediction.degraded
         assert message["predicted_at"] == "2026-11-24T11:00:00.123Z" and message["via"] == "kafka"
         for name, column in made.columns.items():
             assert_same(message["features"][name], column[number], name)
     assert json.loads(messages[0][1])["prediction_time"] == "2013-01-20T14:15:00Z"
+
+
+def test_a_count_is_called_a_value(service: Service, queries: list[Query], empty_world: World) -> None:
+    counting = replace(service.use_case, target=COUNT)
+    model_id = make_bundle(empty_world.store, counting, 1)
+    champion = load_champion(empty_world.store, counting, Entry(1, "", "promoted", model_id, None, "", "", ""))
+    made = predict(counting, champion, service.history, queries)
+    (body,) = json.loads(encoded(made.answer))["predictions"][:1]
+    assert set(body) == {"id", "value", "as_of", "degraded"} and body["value"] > 0.0
+    schema = jsonschema.Draft202012Validator(json.loads(schema_files(counting)["flight_delay.predictions.json"]))
+    ((_, value), *_) = prediction_messages(champion, made.answer, queries, made.columns, "kafka", AT)
+    schema.validate(json.loads(value))
+    assert json.loads(value)["value"] == body["value"] and "probability" not in json.loads(value)
 
 
 def assert_same(sent: Any, value: Any, name: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from include.bundle.store import DirectoryStore
 from include.ledger import Entry
 from include.locations import Models
+from include.target import COUNT
 from include.use_case import UseCase
 from speed_service.app import service_of
 from speed_service.champion import load_champion
@@ -135,6 +136,16 @@ def test_a_damaged_bundle_keeps_the_old_one_and_says_why(
     assert "differs from its manifest" in sent[0]["reason"]
     assert (sent[0]["kind"], sent[0]["run_id"]) == ("model_rejected", "run-2")
     assert new.model_id in empty_world.client.get("/v1/flight_delay/model").json["last_rejection"]
+
+
+def test_a_model_of_another_kind_of_target_is_rejected(
+    watcher: ModelWatcher, empty_world: World, use_case: UseCase, sent: list[dict[str, Any]]
+) -> None:
+    counts = make_bundle(empty_world.store, replace(use_case, target=COUNT), 1)
+    promote(empty_world.store, use_case, counts, 1)
+    watcher.start_from_ledger()
+    assert [m["kind"] for m in sent] == ["model_rejected"]
+    assert "answers a value, not a probability" in sent[0]["reason"]
 
 
 def test_a_bundle_that_is_not_there_is_rejected(

@@ -10,6 +10,7 @@ from deltalake import write_deltalake
 from numpy.typing import NDArray
 
 from include.features.spec import Columns, Feature, FeatureSet, Reference
+from include.target import BINARY
 from include.training.dataset import Rows, Split, Tables
 from include.training.encoding import Encoders
 from include.training.material import Material, Start
@@ -52,7 +53,7 @@ def rows(day_count: int, per_day: int, seed: int = 0) -> Rows:
     logit = 2.0 * np.abs(x) - 2.0 + 1.0 * np.isnan(sometimes) + 1.0 * (colour == "red")
     labels = (random.random(n) < 1 / (1 + np.exp(-logit))).astype(np.float32)
     columns = {"x": x, "y": y, "sometimes_missing": sometimes, "constant": np.full(n, 3.0), "colour": colour}
-    return Rows(np.repeat(np.array(days(day_count), dtype="datetime64[D]"), per_day), columns, labels)
+    return Rows(np.repeat(np.array(days(day_count), dtype="datetime64[D]"), per_day), columns, labels, BINARY)
 
 
 def spans(data: Rows, split: Split) -> tuple[Rows, Rows, Rows]:

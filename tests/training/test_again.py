@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 
 from include.bundle.bundle import Contents, load_bundle, read_files, write_bundle
 from include.bundle.store import DirectoryStore
+from include.target import BINARY
 from include.training.again import Again, NotTrainable, train_again
 from include.training.dataset import Split, load_dataset, pin_versions
 from include.training.finish import finish
@@ -21,7 +22,7 @@ from include.training.provenance import provenance
 from include.use_case import UseCase
 from tests.training.synthetic import FEATURES, IN_MEMORY, days, rows, write_tables
 
-SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES))
+SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, target=BINARY))
 SPLIT = Split(tuple(days(7)[:5]), (days(7)[5],), (days(7)[6],))
 EPOCHS, SEED = 2, 7
 CONFIG = {"width": 16, "layers": 1, "embedding_width": 2, "dropout": 0.2, "learning_rate": 6e-3, "batch_size": 64}
@@ -38,7 +39,7 @@ class World:
     def train(self, former: str | None = None, **lineage: Any) -> str:
         """As a training run does, but for the search."""
         versions = pin_versions(self.tables)
-        data = load_dataset(self.tables, versions, FEATURES, SPLIT, IN_MEMORY)
+        data = load_dataset(self.tables, versions, FEATURES, BINARY, SPLIT, IN_MEMORY)
         known = load_bundle(self.models, "shops", former, FEATURES).predictor if former else None
         material = Material.following(known, FEATURES, data.train, data.validation, IN_MEMORY)
         loop = material.begin(CONFIG, EPOCHS, SEED, *material.tensors(torch.device("cpu")))
@@ -128,6 +129,6 @@ def test_no_such_model(world: World) -> None:
 
 def test_another_definition_of_the_features_is_refused(world: World) -> None:
     other = replace(FEATURES, features=FEATURES.features[:-1])
-    use_case = cast(UseCase, SimpleNamespace(name="shops", features=other))
+    use_case = cast(UseCase, SimpleNamespace(name="shops", features=other, target=BINARY))
     with pytest.raises(NotTrainable, match="feature definition"):
         train_again(world.tables, world.models, use_case, world.model, IN_MEMORY)

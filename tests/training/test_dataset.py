@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from include.target import BINARY
 from include.training.dataset import DatasetError, closed_days, load_dataset, pin_versions, read_rows, split_days
 from include.training.scratch import Scratch
 from tests.training.synthetic import FEATURES, IN_MEMORY, days, rows, write_tables
@@ -21,7 +22,9 @@ def test_features_and_labels_come_back_joined_and_split_by_time(tmp_path: Path) 
     versions = pin_versions(tables)
     closed = closed_days(tables, versions, *WINDOW)
     assert closed == days(7)
-    dataset = load_dataset(tables, versions, FEATURES, split_days(closed, validation_days=2, test_days=2), IN_MEMORY)
+    dataset = load_dataset(
+        tables, versions, FEATURES, BINARY, split_days(closed, validation_days=2, test_days=2), IN_MEMORY
+    )
     assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [450, 300, 300]
     expected = data.between(days(7)[5], days(7)[6])
     np.testing.assert_array_equal(dataset.test.days, expected.days)
@@ -35,14 +38,14 @@ def test_a_pinned_version_does_not_see_later_changes(tmp_path: Path) -> None:
     versions = pin_versions(tables)
     labels = DeltaTable(str(tmp_path / "labels")).to_pyarrow_table()
     write_deltalake(str(tmp_path / "labels"), labels.slice(0, 10), mode="overwrite")
-    assert len(read_rows(tables, versions, FEATURES, days(3), IN_MEMORY)) == 360
+    assert len(read_rows(tables, versions, FEATURES, BINARY, days(3), IN_MEMORY)) == 360
 
 
 def test_features_of_another_definition_are_refused(tmp_path: Path) -> None:
     tables = write_tables(tmp_path, rows(day_count=3, per_day=120), closed=days(3))
     other = replace(FEATURES, features=FEATURES.features[:-1])
     with pytest.raises(DatasetError, match="another definition"):
-        read_rows(tables, pin_versions(tables), other, days(3), IN_MEMORY)
+        read_rows(tables, pin_versions(tables), other, BINARY, days(3), IN_MEMORY)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -61,21 +64,21 @@ def test_too_few_rows_and_one_class_are_refused(tmp_path: Path) -> None:
     few = rows(day_count=3, per_day=20)
     tables = write_tables(tmp_path / "few", few, closed=days(3))
     with pytest.raises(DatasetError, match="20 labelled rows"):
-        load_dataset(tables, pin_versions(tables), FEATURES, split_days(days(3)), IN_MEMORY)
+        load_dataset(tables, pin_versions(tables), FEATURES, BINARY, split_days(days(3)), IN_MEMORY)
     constant = replace(rows(day_count=3, per_day=120), labels=np.zeros(360, dtype=np.float32))
     tables = write_tables(tmp_path / "constant", constant, closed=days(3))
-    with pytest.raises(DatasetError, match="one class"):
-        load_dataset(tables, pin_versions(tables), FEATURES, split_days(days(3)), IN_MEMORY)
+    with pytest.raises(DatasetError, match="all alike"):
+        load_dataset(tables, pin_versions(tables), FEATURES, BINARY, split_days(days(3)), IN_MEMORY)
 
 
 @pytest.mark.parametrize("at_once", [1, 250, 10_000])
 def test_rows_that_do_not_fit_memory_are_the_same_from_files(tmp_path: Path, at_once: int) -> None:
     tables = write_tables(tmp_path, rows(day_count=4, per_day=120), closed=days(4))
     versions = pin_versions(tables)
-    expected = read_rows(tables, versions, FEATURES, days(4), IN_MEMORY)
+    expected = read_rows(tables, versions, FEATURES, BINARY, days(4), IN_MEMORY)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    found = read_rows(tables, versions, FEATURES, days(4), Scratch(scratch, 0), at_once)
+    found = read_rows(tables, versions, FEATURES, BINARY, days(4), Scratch(scratch, 0), at_once)
     files = list(scratch.iterdir())
     assert len(files) == len(FEATURES.features) + 2
     assert isinstance(found.stored["x"], np.memmap)

@@ -5,19 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from include.target import BINARY
 from include.training.dataset import Dataset, Rows, split_days
 from include.training.evaluation import (
     MISSING_VALUE,
     OTHER_VALUES,
+    Answering,
     Answers,
     Doubles,
     Evaluation,
-    Probabilities,
     evaluate,
     permutation_importance,
     slice_quality,
 )
-from include.training.metrics import area_under_curve, log_loss, quality
+from include.training.metrics import area_under_curve, loss, quality
 from tests.training.synthetic import days, rows, spans
 
 DAYS = days(12)
@@ -43,7 +44,7 @@ def constant(given: Rows) -> Doubles:
     return np.full(len(given), 0.4)
 
 
-ROLES: dict[str, Probabilities] = {"candidate": truth, "base_rate": constant, "lightgbm": half_of_it}
+ROLES: dict[str, Answering] = {"candidate": truth, "base_rate": constant, "lightgbm": half_of_it}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def evaluation() -> Evaluation:
 
 
 def test_figures_are_those_of_the_metrics(evaluation: Evaluation) -> None:
-    assert evaluation.figures["test"]["candidate"] == quality(TEST.labels, truth(TEST))
+    assert evaluation.figures["test"]["candidate"] == quality(BINARY, TEST.labels, truth(TEST))
     assert evaluation.figures["validation"]["lightgbm"].rows == len(DATASET.validation)
     assert (evaluation.unit, evaluation.units, evaluation.resamples) == ("day", 6, 1000)
 
@@ -83,7 +84,7 @@ def test_the_log_has_a_line_for_each_role(evaluation: Evaluation) -> None:
     lines = evaluation.lines()
     assert len(lines) == 3
     figures = evaluation.figures["test"]["candidate"]
-    assert f"candidate AUC {figures.auc:.4f}" in lines[0]
+    assert f"candidate AUC {figures.skill:.4f}" in lines[0]
     assert "candidate's AUC +" in lines[2]
 
 
@@ -94,20 +95,20 @@ def test_slices_add_up_and_small_ones_are_measured_together(evaluation: Evaluati
     assert [one.value for one in evaluation.slices] == ["blue", "green", "red", OTHER_VALUES]
     red = TEST.columns["colour"] == "red"
     assert by_value["red"].rows == red.sum()
-    assert by_value["red"].auc == area_under_curve(TEST.labels[red], truth(TEST)[red])
-    assert by_value["red"].lightgbm_auc == area_under_curve(TEST.labels[red], half_of_it(TEST)[red])
-    assert by_value["red"].log_loss == log_loss(TEST.labels[red], truth(TEST)[red])
-    assert by_value["red"].positive_share == pytest.approx(TEST.labels[red].mean())
+    assert by_value["red"].skill == area_under_curve(TEST.labels[red], truth(TEST)[red])
+    assert by_value["red"].lightgbm_skill == area_under_curve(TEST.labels[red], half_of_it(TEST)[red])
+    assert by_value["red"].loss == loss(BINARY, TEST.labels[red], truth(TEST)[red])
+    assert by_value["red"].mean_label == pytest.approx(TEST.labels[red].mean())
 
 
 def test_slices_of_a_number_rise_and_a_slice_of_one_class_has_no_area() -> None:
     hour = np.where(np.arange(len(TEST)) % 3 == 0, 10.0, np.where(np.arange(len(TEST)) % 3 == 1, 9.0, np.nan))
     labels = np.where(hour == 10.0, 1.0, TEST.labels).astype(np.float32)
     data = replace(TEST, stored={"hour": hour}, labels=labels)
-    found = slice_quality(data, Answers(labels, {"candidate": truth(TEST)}), "hour")
+    found = slice_quality(data, Answers(BINARY, labels, {"candidate": truth(TEST)}), "hour")
     assert [one.value for one in found] == ["9", "10", MISSING_VALUE]
-    assert [one.auc is None for one in found] == [False, True, False]
-    assert found[0].lightgbm_auc is None
+    assert [one.skill is None for one in found] == [False, True, False]
+    assert found[0].lightgbm_skill is None
 
 
 def test_a_small_slice_is_not_called_badly_calibrated_by_chance() -> None:
@@ -115,8 +116,8 @@ def test_a_small_slice_is_not_called_badly_calibrated_by_chance() -> None:
     p = random.uniform(0.1, 0.4, 6000)
     labels = (random.random(6000) < p).astype(np.float32)
     column = np.repeat(np.arange(50.0), 120)
-    data = Rows(column.astype("datetime64[D]"), {"shop": column}, labels)
-    errors = [one.calibration_error for one in slice_quality(data, Answers(labels, {"candidate": p}), "shop")]
+    data = Rows(column.astype("datetime64[D]"), {"shop": column}, labels, BINARY)
+    errors = [one.calibration_error for one in slice_quality(data, Answers(BINARY, labels, {"candidate": p}), "shop")]
     assert len(errors) == 50
     assert np.mean(errors) < 0.05
 
@@ -126,12 +127,12 @@ def test_importance_finds_what_is_used_and_gives_nothing_to_noise() -> None:
     assert [one.feature for one in found[:1]] == ["x"]
     by_name = {one.feature: one for one in found}
     assert set(by_name) == set(TEST.columns)
-    assert by_name["x"].log_loss_increase > 0.2
-    assert (by_name["x"].auc_drop or 0.0) > 0.1
-    assert by_name["y"].log_loss_increase == pytest.approx(0.0, abs=1e-12)
-    assert by_name["y"].auc_drop == pytest.approx(0.0, abs=1e-12)
-    assert by_name["colour"].log_loss_increase > 0.01
-    assert [one.log_loss_increase for one in found] == sorted((one.log_loss_increase for one in found), reverse=True)
+    assert by_name["x"].loss_increase > 0.2
+    assert (by_name["x"].skill_drop or 0.0) > 0.1
+    assert by_name["y"].loss_increase == pytest.approx(0.0, abs=1e-12)
+    assert by_name["y"].skill_drop == pytest.approx(0.0, abs=1e-12)
+    assert by_name["colour"].loss_increase > 0.01
+    assert [one.loss_increase for one in found] == sorted((one.loss_increase for one in found), reverse=True)
 
 
 def test_importance_looks_at_a_bounded_sample_and_repeats_with_the_seed() -> None:

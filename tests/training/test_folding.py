@@ -38,7 +38,7 @@ def expected(network: Network, encoders: Encoders, columns: Columns) -> NDArray[
 
 def assert_alike(encoders: Encoders, columns: Columns) -> None:
     network = trained(encoders)
-    found = FoldedNetwork(network, encoders).logits(columns)
+    found = FoldedNetwork(network, encoders).scores(columns)
     np.testing.assert_allclose(found, expected(network, encoders, columns), atol=2e-5)
 
 
@@ -95,8 +95,8 @@ def test_a_row_answers_alone_as_among_others() -> None:
     folded = FoldedNetwork(trained(encoders), encoders)
     columns: Columns = {f"x{n}": random.normal(size=300) for n in range(20)}
     columns["c"] = np.array(["a", "b", None] * 100, dtype=object)
-    together = folded.logits(columns)
-    alone = [folded.logits({name: values[n : n + 1] for name, values in columns.items()})[0] for n in range(300)]
+    together = folded.scores(columns)
+    alone = [folded.scores({name: values[n : n + 1] for name, values in columns.items()})[0] for n in range(300)]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert together.std() > 0.01
 
@@ -104,4 +104,4 @@ def test_a_row_answers_alone_as_among_others() -> None:
 def test_an_absent_column_is_an_error() -> None:
     encoders = Encoders((NumericEncoder("x", 0.0, 1.0, ()),), (CATEGORY,))
     with pytest.raises(KeyError, match="x"):
-        FoldedNetwork(trained(encoders), encoders).logits({"c": np.array(["a"], dtype=object)})
+        FoldedNetwork(trained(encoders), encoders).scores({"c": np.array(["a"], dtype=object)})

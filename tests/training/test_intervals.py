@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from include.target import BINARY
 from include.training.intervals import Interval, Ranks, Resamples, interval
-from include.training.metrics import log_loss
+from include.training.metrics import loss as loss_of
 
 ROW = st.tuples(st.booleans(), st.integers(0, 8), st.integers(0, 5))
 #: Rows of a population whose AUC is known: scores of positives are drawn one standard deviation higher.
@@ -44,11 +45,11 @@ def test_a_resample_is_the_figure_of_the_rows_drawn() -> None:
     labels, probabilities = population(random, 300)
     days = random.integers(0, 10, 300).astype(str)
     resamples = Resamples.draw(days, seed=1, resamples=7)
-    auc, loss = resamples.auc(labels, probabilities), resamples.log_loss(labels, probabilities)
+    auc, loss = resamples.skill(BINARY, labels, probabilities), resamples.loss(BINARY, labels, probabilities)
     for i, counts in enumerate(resamples.counts):
         rows = np.concatenate([np.flatnonzero(resamples.unit_of == u) for u in range(10) for _ in range(counts[u])])
         assert auc[i] == pytest.approx(roc_auc_score(labels[rows], probabilities[rows]), abs=1e-12)
-        assert loss[i] == pytest.approx(log_loss(labels[rows], probabilities[rows]), abs=1e-12)
+        assert loss[i] == pytest.approx(loss_of(BINARY, labels[rows], probabilities[rows]), abs=1e-12)
 
 
 @pytest.mark.parametrize("days", [1, 40])
@@ -57,7 +58,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(days: int) -> No
     for seed in range(100):
         labels, probabilities = population(random, 400)
         resamples = Resamples.draw(np.arange(400) % days, seed, resamples=200)
-        found = interval(resamples.auc(labels, probabilities))
+        found = interval(resamples.skill(BINARY, labels, probabilities))
         held += found.low <= TRUE_AUC <= found.high
     assert 87 <= held <= 99
 
@@ -68,8 +69,8 @@ def test_days_that_differ_make_the_interval_wider_than_rows_would() -> None:
     labels, probabilities = population(random, 6000)
     days = np.repeat(np.arange(12), 500)
     probabilities = np.where(days % 2 == 0, probabilities, 1 - probabilities)
-    by_day = interval(Resamples.draw(days, seed=0, resamples=300).auc(labels, probabilities))
-    by_row = interval(Resamples.draw(np.zeros(6000), seed=0, resamples=300).auc(labels, probabilities))
+    by_day = interval(Resamples.draw(days, seed=0, resamples=300).skill(BINARY, labels, probabilities))
+    by_row = interval(Resamples.draw(np.zeros(6000), seed=0, resamples=300).skill(BINARY, labels, probabilities))
     assert by_day.high - by_day.low > 3 * (by_row.high - by_row.low)
 
 
@@ -79,10 +80,10 @@ def test_two_models_are_compared_on_the_same_resamples() -> None:
     labels, probabilities = population(random, 2000)
     rival = np.clip(probabilities + random.normal(scale=1e-3, size=2000), 0, 1)
     resamples = Resamples.draw(np.arange(2000) % 20, seed=0)
-    alone, other = resamples.auc(labels, probabilities), resamples.auc(labels, rival)
+    alone, other = resamples.skill(BINARY, labels, probabilities), resamples.skill(BINARY, labels, rival)
     lead, own = interval(alone - other), interval(alone)
     assert lead.high - lead.low < 0.05 * (own.high - own.low)
-    again = Resamples.draw(np.arange(2000) % 20, seed=0).auc(labels, probabilities)
+    again = Resamples.draw(np.arange(2000) % 20, seed=0).skill(BINARY, labels, probabilities)
     np.testing.assert_array_equal(alone, again)
 
 

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include.target import BINARY
 from include.training.finish import refit
 from include.training.loop import Loop, LoopConfig, build, parts_of, predict, rate_factor, shuffled
-from include.training.metrics import log_loss
+from include.training.metrics import loss as loss_of
 from include.training.network import NetworkConfig
 from tests.training.synthetic import days, material, rows
 
@@ -35,7 +36,7 @@ def make(seed: int = 1, epochs: int = 8, patience: int = 4) -> Loop:
 def run(loop: Loop) -> list[float]:
     losses = []
     while not loop.finished:
-        losses.append(loop.run_part().validation_log_loss)
+        losses.append(loop.run_part().validation_loss)
     return losses
 
 
@@ -48,7 +49,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not() -> None:
 def test_it_learns_the_signal() -> None:
     loop = make()
     run(loop)
-    assert loop.progress.best_auc > 0.78
+    assert loop.progress.best_skill > 0.78
     assert np.isfinite(predict(loop.best_network(), loop.validation)).all()
 
 
@@ -56,7 +57,7 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None
     whole = make(epochs=4)
     expected = run(whole)
     first = make(epochs=4)
-    begun = [first.run_part().validation_log_loss for _ in range(2)]
+    begun = [first.run_part().validation_loss for _ in range(2)]
     first.save(tmp_path)
     second = make(epochs=4)
     second.restore(tmp_path)
@@ -95,7 +96,7 @@ def test_trained_again_with_the_validation_days_a_seed_gives_the_same_network() 
     np.testing.assert_array_equal(one, two)
     labels = loop.validation.labels.numpy()
     # It has seen them now, so it knows them better than the network that had not.
-    assert log_loss(labels, one) < log_loss(labels, predict(loop.best_network(), loop.validation))
+    assert loss_of(BINARY, labels, one) < loss_of(BINARY, labels, predict(loop.best_network(), loop.validation))
 
 
 def test_a_run_goes_on_from_given_weights() -> None:
@@ -104,7 +105,7 @@ def test_a_run_goes_on_from_given_weights() -> None:
     weights = known.best_network().state_dict()
     config = LoopConfig(epochs=1, batch_size=128, learning_rate=1e-5)
     later = build(ENCODERS, NETWORK, config, known.train, known.validation, weights)
-    assert later.run_part().validation_auc == pytest.approx(known.progress.best_auc, abs=0.01)
+    assert later.run_part().validation_skill == pytest.approx(known.progress.best_skill, abs=0.01)
     with pytest.raises(RuntimeError, match="size mismatch"):
         build(ENCODERS, replace(NETWORK, width=16), config, known.train, known.validation, weights)
 

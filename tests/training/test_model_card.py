@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from include.bundle.bundle import Predictor
+from include.target import BINARY
 from include.training.dataset import Dataset, Rows, split_days
 from include.training.encoding import Encoders
 from include.training.evaluation import Doubles, Evaluation, evaluate
@@ -27,7 +28,7 @@ SPLIT = split_days(days(10), validation_days=1, test_days=6)
 DATA = rows(day_count=10, per_day=120)
 DATASET = Dataset(*spans(DATA, SPLIT), SPLIT, {"labels": 3})
 BEST = TrialSummary("t1", "finished", {"learning_rate": 0.001}, 7, 0.71, 0.51, 1.5)
-OTHER = replace(BEST, trial_id="t2", status="stopped", validation_log_loss=0.6)
+OTHER = replace(BEST, trial_id="t2", status="stopped", validation_loss=0.6)
 TUNED = {"trials": 2, "trials_asked": 8, "config": {"num_leaves": 31}, "rounds": 40, "validation_log_loss": 0.5}
 LINEAGE = {
     "tables": {"labels": 3, "features": 4},
@@ -50,14 +51,14 @@ def story() -> Story:
     torch.set_num_threads(1)
     encoders = Encoders.fit(FEATURES, DATASET.train.columns, bins=8)
     network = Network(encoders, NetworkConfig(width=16, layers=1, embedding_width=2)).eval()
-    case = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, comment="Will a shop sell?"))
-    predictor = Predictor(network, encoders, 1.25)
+    case = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, comment="Will a shop sell?", target=BINARY))
+    predictor = Predictor(network, encoders, 1.25, target=BINARY)
     return Story(case, DATASET, (BEST, OTHER), BEST, predictor, TUNED, "abc", "it has seen a day", LINEAGE)
 
 
 def evaluation(told: Story, slices: tuple[str, ...] = ("colour",)) -> Evaluation:
     roles = {
-        "candidate": lambda given: told.predictor.probabilities(given.columns),
+        "candidate": lambda given: told.predictor.answers(given.columns),
         "champion": bent,
         "base_rate": lambda given: np.full(len(given), 0.4),
         "lightgbm": bent,
@@ -167,7 +168,7 @@ def test_reliability_of_the_truth_lies_on_the_diagonal_in_bins_of_equal_count() 
     random = np.random.default_rng(0)
     told = random.random(20_000) ** 3
     answers = evaluation(story(), slices=()).test
-    answers = replace(answers, labels=(random.random(20_000) < told).astype(np.float32), probabilities={"it": told})
+    answers = replace(answers, labels=(random.random(20_000) < told).astype(np.float32), by_role={"it": told})
     points = reliability(answers, "it")
     assert len(points) == 15
     assert all(abs(point["probability"] - point["positive_share"]) < 0.05 for point in points)

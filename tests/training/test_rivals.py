@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from include.training.metrics import log_loss, quality
+from include.target import BINARY
+from include.training.metrics import loss, quality
 from include.training.rivals import DEFAULT, LightGbm, base_rate
 from tests.training.synthetic import days, material, rows
 
@@ -18,7 +19,7 @@ def boosted(seed: int = 0, trials: int = 1, time_limit_s: float | None = None) -
 
 def test_rivals_give_probabilities() -> None:
     booster = boosted()
-    assert quality(TEST.labels, booster.probabilities(TEST)).auc > 0.72
+    assert quality(BINARY, TEST.labels, booster.answers(TEST)).skill > 0.72
     assert (booster.trials, booster.config) == (1, DEFAULT)
     assert np.unique(base_rate(TRAIN, TEST)).tolist() == [float(TRAIN.labels.mean())]
 
@@ -27,11 +28,11 @@ def test_the_search_takes_the_best_on_the_validation_days() -> None:
     first, searched = boosted(), boosted(trials=8)
     assert searched.trials == 8
     assert searched.config != DEFAULT
-    assert searched.validation_log_loss < first.validation_log_loss
+    assert searched.validation_loss < first.validation_loss
     said = searched.to_json()
-    unseen = searched.validated_probabilities(VALIDATION)
-    assert said["validation_log_loss"] == pytest.approx(log_loss(VALIDATION.labels, unseen))
-    assert not np.array_equal(searched.probabilities(VALIDATION), unseen)
+    unseen = searched.validated_answers(VALIDATION)
+    assert said["validation_log_loss"] == pytest.approx(loss(BINARY, VALIDATION.labels, unseen))
+    assert not np.array_equal(searched.answers(VALIDATION), unseen)
     assert (said["trials"], said["trials_asked"], set(said["config"])) == (8, 8, set(DEFAULT))
 
 
@@ -39,11 +40,11 @@ def test_the_same_seed_searches_the_same() -> None:
     one, two, other = boosted(seed=0, trials=8), boosted(seed=0, trials=8), boosted(seed=2, trials=8)
     assert one.config != DEFAULT
     assert one.to_json() == two.to_json()
-    np.testing.assert_array_equal(one.probabilities(TEST), two.probabilities(TEST))
+    np.testing.assert_array_equal(one.answers(TEST), two.answers(TEST))
     assert one.to_json() != other.to_json()
 
 
 def test_without_time_the_first_trial_still_ends() -> None:
     booster = boosted(trials=500, time_limit_s=0.0)
     assert (booster.trials, booster.asked, booster.config) == (1, 500, DEFAULT)
-    np.testing.assert_array_equal(booster.probabilities(TEST), boosted().probabilities(TEST))
+    np.testing.assert_array_equal(booster.answers(TEST), boosted().answers(TEST))

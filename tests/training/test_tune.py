@@ -16,6 +16,7 @@ import psutil
 import pytest
 import torch
 
+from include.target import BINARY
 from include.training.log_lines import PROGRESS
 from include.training.material import Material
 from include.training.progress import ProgressPrinter, progress
@@ -33,11 +34,11 @@ def small() -> Material:
 
 def test_progress_counts_trials_and_names_the_best() -> None:
     def trial(status: str, loss: float | None) -> SimpleNamespace:
-        result = {"best_log_loss": loss, "best_auc": 0.7} if loss else {}
+        result = {"best_loss": loss, "best_skill": 0.7} if loss else {}
         return SimpleNamespace(status=status, last_result=result)
 
     trials = [trial("TERMINATED", 0.4), trial("RUNNING", 0.3), trial("ERROR", None), trial("PENDING", None)]
-    assert progress(trials, 8) == {
+    assert progress(trials, 8, BINARY) == {
         "done": 1,
         "running": 1,
         "failed": 1,
@@ -56,7 +57,7 @@ def test_a_search_finds_the_signal_and_goes_on_where_it_was(
     assert json.loads(lines[-1].removeprefix(PROGRESS))["done"] == PLAN.trials
     assert len({trial.trial_id for trial in found.trials}) == PLAN.trials
     assert {trial.status for trial in found.trials} <= {"finished", "stopped"}
-    assert found.best.validation_log_loss == min(trial.validation_log_loss or 9.0 for trial in found.trials)
+    assert found.best.validation_loss == min(trial.validation_loss or 9.0 for trial in found.trials)
     again = search(small(), replace(PLAN), str(tmp_path), None)
     assert again.trials == found.trials
     assert again.loop.progress == found.loop.progress
@@ -90,7 +91,7 @@ def test_a_killed_trial_ends_like_an_undisturbed_one(
     killed = search(small(), plan, str(tmp_path / "killed"), None)
     assert len(Killer.killed) == 1, f"never got to part {Killer.after}"
     one, other = undisturbed.best, killed.best
-    assert (one.validation_auc, one.validation_log_loss) == (other.validation_auc, other.validation_log_loss)
+    assert (one.validation_skill, one.validation_loss) == (other.validation_skill, other.validation_loss)
     assert undisturbed.loop.progress == killed.loop.progress, f"killed after part {Killer.after}"
     for name, weights in undisturbed.loop.best_network().state_dict().items():
         assert torch.equal(weights, killed.loop.best_network().state_dict()[name]), name
@@ -133,4 +134,4 @@ def test_a_killed_search_keeps_its_finished_trials(
     lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith(PROGRESS)]
     assert 1 <= trials_done(lines[0]) < LONGER.trials, "a finished trial was lost, or nothing was left to do"
     assert len({trial.trial_id for trial in found.trials}) == LONGER.trials
-    assert all(trial.validation_log_loss is not None for trial in found.trials)
+    assert all(trial.validation_loss is not None for trial in found.trials)

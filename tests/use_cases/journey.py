@@ -108,7 +108,7 @@ def travelled(
         land_references(client, references(use_case.name))
         land_files(client, files(use_case.name))
         pool.submit(derive, base, use_case.name, first, last).result()
-        metrics.load_metrics(use_case.name)
+        metrics.load_metrics(use_case.name, use_case.target)
         require_quality(use_case)
         model_id = train(use_case, first, last)
         systems = promotion.Systems.from_environment(use_case.name)

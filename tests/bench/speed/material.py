@@ -33,6 +33,7 @@ from include.features.columns import (
     numpy_columns,
 )
 from include.ledger import Entry
+from include.target import BINARY
 from include.tiles.kernel import TileIndex, WindowPlan, minutes_of, window_columns
 from include.tiles.spec import Tile
 from include.training.encoding import Encoded, Encoders
@@ -94,7 +95,7 @@ def make_material(use_case: UseCase, folder: Path) -> Material:
     rows = bundle.predictor.encoders.encode(columns)
     np.savez(folder / "rows.npz", numeric=rows.numeric, category=rows.category)
     (folder / "models.json").write_text(json.dumps([first, second]))
-    return Material(folder, (first, second), subjects, rows, bundle.probabilities(columns), len(tiles), fitted)
+    return Material(folder, (first, second), subjects, rows, bundle.answers(columns), len(tiles), fitted)
 
 
 def tile_rows(use_case: UseCase, facts: Mapping[str, pd.DataFrame]) -> pa.Table:
@@ -185,7 +186,7 @@ def write_network(
             torch.nn.init.normal_(parameter, std=0.1)
     contents = Contents(
         features=use_case.features,
-        predictor=Predictor(network, encoders, 1.0),
+        predictor=Predictor(network, encoders, 1.0, target=BINARY),
         references=references_plain(references),
         self_check={name: values[:32] for name, values in fitted.items()},
         metrics={"note": "untrained weights of the real size, for timing"},

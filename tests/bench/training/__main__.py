@@ -87,13 +87,13 @@ class Bench:
         """pytabkit's methods until they are as good as one training of ours, or out of time."""
         seconds, ours = quality.one_training(self.tuned, self.dataset, self.material)
         lines = ["| method | s to our accuracy | epochs | s trained | test AUC | test log-loss |", "|" + "---|" * 6]
-        lines.append(f"| ours | {seconds:.0f} | | {seconds:.0f} | {ours.auc:.4f} | {ours.log_loss:.4f} |")
+        lines.append(f"| ours | {seconds:.0f} | | {seconds:.0f} | {ours.skill:.4f} | {ours.loss:.4f} |")
         data = self.folder / "rivals-data"
         write_for_rivals(self.dataset, self.material.encoders, data)
         for method in METHODS:
             out, limit = self.folder / f"{method}.json", self.options.factor * seconds
             curve = run_rival(rivals_python(), data, method, 0, os.cpu_count() or 1, limit, out)
-            reached = seconds_to(curve, ours.auc, ours.log_loss)
+            reached = seconds_to(curve, ours.skill, ours.loss)
             best = min(curve.curve, key=lambda point: point.validation_log_loss, default=None)
             figures = f"{best.test_auc:.4f} | {best.test_log_loss:.4f}" if best else "| "
             said = f"{reached:.0f}" if reached is not None else f"not within {limit:.0f}"

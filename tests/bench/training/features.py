@@ -7,6 +7,7 @@ stopping on the validation days. It knows the features by their names: not netwo
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from include.target import BINARY
 from include.training.dataset import Dataset, Rows
 from include.training.encoding import Encoders
 from include.training.material import Material
@@ -64,7 +65,7 @@ def steps(use_case: UseCase, dataset: Dataset, threads: int) -> list[Step]:
         train, validation, test = (only(rows, taken) for rows in (dataset.train, dataset.validation, dataset.test))
         encoders = Encoders.fit(replace(use_case.features, features=features), train.columns)
         boosted = LightGbm(Material.of(encoders, train, validation, IN_MEMORY), seed=0, threads=threads)
-        found.append(Step(kind, len(features), quality(test.labels, boosted.validated_probabilities(test))))
+        found.append(Step(kind, len(features), quality(BINARY, test.labels, boosted.validated_answers(test))))
     return found
 
 
@@ -76,4 +77,4 @@ def only(rows: Rows, names: set[str]) -> Rows:
 def report(found: list[Step]) -> list[str]:
     """The table."""
     lines = ["| with | features | test AUC | log-loss |", "|---|---|---|---|"]
-    return [*lines, *(f"| {s.added} | {s.features} | {s.figures.auc:.4f} | {s.figures.log_loss:.4f} |" for s in found)]
+    return [*lines, *(f"| {s.added} | {s.features} | {s.figures.skill:.4f} | {s.figures.loss:.4f} |" for s in found)]

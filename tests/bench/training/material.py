@@ -47,7 +47,7 @@ class Year:
             tuple(day for day in days if validate_from <= day < test_from),
             tuple(day for day in days if day >= test_from),
         )
-        return load_dataset(self.tables, self.versions, self.use_case.features, split, IN_MEMORY)
+        return load_dataset(self.tables, self.versions, self.use_case.features, self.use_case.target, split, IN_MEMORY)
 
     def window(self, last: date, days: int, validation_days: int, test_days: int) -> Dataset:
         """A nightly run's window of ``days`` that ends with ``last``, both spans at its end as long as said."""

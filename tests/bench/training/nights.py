@@ -17,6 +17,7 @@ import torch
 
 from include.bundle.bundle import Predictor
 from include.search import SearchSpace
+from include.target import BINARY
 from include.training.dataset import Dataset
 from include.training.finish import finish
 from include.training.metrics import Quality, quality
@@ -69,7 +70,7 @@ def simulate(year: Year, first: date, nights: int, epochs: int) -> list[Night]:
                 dataset, year, SPACE.continued_first, epochs, models["continue"]
             )
         rows = dataset.test.between(scored.isoformat(), scored.isoformat())
-        figures = {name: quality(rows.labels, model.probabilities(rows.columns)) for name, model in models.items()}
+        figures = {name: quality(BINARY, rows.labels, model.answers(rows.columns)) for name, model in models.items()}
         found.append(Night(scored.isoformat(), figures, seconds))
         print(lines_of(found[-1]), flush=True)
     return found
@@ -77,7 +78,7 @@ def simulate(year: Year, first: date, nights: int, epochs: int) -> list[Night]:
 
 def lines_of(night: Night) -> str:
     """One line of the table."""
-    figures = [f"{night.figures[name].auc:.4f} / {night.figures[name].log_loss:.4f}" for name in STRATEGIES]
+    figures = [f"{night.figures[name].skill:.4f} / {night.figures[name].loss:.4f}" for name in STRATEGIES]
     return f"| {night.day} | " + " | ".join([*figures, *(f"{night.seconds[n]:.0f}" for n in STRATEGIES[:2])]) + " |"
 
 
@@ -99,7 +100,7 @@ def plot(nights: list[Night], path: Path) -> None:
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for name in STRATEGIES:
-        axes.plot([n.day[5:] for n in nights], [n.figures[name].auc for n in nights], marker="o", label=name)
+        axes.plot([n.day[5:] for n in nights], [n.figures[name].skill for n in nights], marker="o", label=name)
     axes.set(
         xlabel="scored day of 2013", ylabel="AUC", title=f"{len(nights)} nights, each scored on the day that follows"
     )

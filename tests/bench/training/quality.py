@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from include.bundle.bundle import Predictor
+from include.target import BINARY
 from include.training.dataset import Dataset
 from include.training.finish import refit, validated
 from include.training.loop import Loop, build, epochs_of, levelled
@@ -63,15 +64,15 @@ def measure_seed(tuned: Tuned, dataset: Dataset, material: Material, seed: int) 
     started = time.perf_counter()
     network = refit(tuned.loop, material, torch.device("cpu"), seed=seed)
     seconds = time.perf_counter() - started
-    predictor = Predictor(network, material.encoders, tuned.temperature)
+    predictor = Predictor(network, material.encoders, tuned.temperature, target=BINARY)
     started = time.perf_counter()
     booster = tuned.lightgbm.refit(seed)
     boosted = time.perf_counter() - started
     labels, test = dataset.test.labels, dataset.test
     return Seed(
         seed,
-        quality(labels, predictor.probabilities(test.columns)),
-        quality(labels, tuned.lightgbm.answers(booster, test)),
+        quality(BINARY, labels, predictor.answers(test.columns)),
+        quality(BINARY, labels, tuned.lightgbm.answers_of(booster, test)),
         seconds,
         boosted,
     )
@@ -87,9 +88,7 @@ def report(tuned: Tuned, seeds: Sequence[Seed]) -> list[str]:
         head,
         "|" + "---|" * 7,
     ]
-    lines += [
-        row(str(s.seed), [s.network.auc, s.lightgbm.auc, s.network.log_loss, s.lightgbm.log_loss], s) for s in seeds
-    ]
+    lines += [row(str(s.seed), [s.network.skill, s.lightgbm.skill, s.network.loss, s.lightgbm.loss], s) for s in seeds]
     means = [
         float(np.mean([getattr(getattr(s, who), metric) for s in seeds]))
         for metric in ("auc", "log_loss")
@@ -113,6 +112,6 @@ def one_training(tuned: Tuned, dataset: Dataset, material: Material) -> tuple[fl
     loop = build(material.encoders, tuned.loop.network.config, tuned.loop.config, train, validation)
     while not loop.finished:
         loop.run_part()
-    predictor = Predictor(levelled(loop.best_network(), train), material.encoders, 1.0)
+    predictor = Predictor(levelled(loop.best_network(), train), material.encoders, 1.0, target=BINARY)
     seconds = time.perf_counter() - started
-    return seconds, quality(dataset.test.labels, predictor.probabilities(dataset.test.columns))
+    return seconds, quality(BINARY, dataset.test.labels, predictor.answers(dataset.test.columns))

@@ -39,8 +39,8 @@ def ours(material: Material, plan: SearchPlan, storage: Path) -> Speed:
     started = time.perf_counter()
     found = search(material, plan, str(storage), None)
     seconds = time.perf_counter() - started
-    assert found.best.validation_auc is not None and found.best.validation_log_loss is not None
-    return Speed("lambda-dl", plan.trials, seconds, found.best.validation_auc, found.best.validation_log_loss)
+    assert found.best.validation_skill is not None and found.best.validation_loss is not None
+    return Speed("lambda-dl", plan.trials, seconds, found.best.validation_skill, found.best.validation_loss)
 
 
 def train_one(config: dict[str, Any], material: Material, plan: SearchPlan) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from include.target import BINARY
 from include.use_case import load_use_case
 from local_stack.replay.asking import HttpAsker, PredictorAway
 from local_stack.replay.timeline import Query
@@ -18,7 +19,7 @@ QUERIES = [Query(f"q{n}", TEN + timedelta(minutes=n), {"id": f"q{n}"}) for n in 
 
 
 def asker(handle: Callable[[httpx.Request], httpx.Response]) -> HttpAsker:
-    answers = Answers({})
+    answers = Answers({}, BINARY)
     answers.ask((query.id, query.at) for query in QUERIES)
     client = httpx.Client(base_url="http://predictor", transport=httpx.MockTransport(handle))
     return HttpAsker(USE_CASE, client, answers)

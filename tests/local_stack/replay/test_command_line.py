@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
+from include.target import BINARY
 from local_stack.replay.__main__ import parse_arguments
 from local_stack.replay.books import Book
 from local_stack.replay.drills import Kill
@@ -52,7 +53,7 @@ class Terminal(io.StringIO):
 
 
 def line_on(out: io.StringIO) -> ProgressLine:
-    answers = Answers({"a": 1, "b": 0})
+    answers = Answers({"a": 1, "b": 0}, BINARY)
     answers.ask([("a", TEN), ("b", TEN), ("c", TEN)])
     answers.give(("a", TEN), 0.9, False)
     answers.give(("b", TEN), 0.1, False)

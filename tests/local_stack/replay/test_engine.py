@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.streaming.messages import Progress, encode
+from include.target import BINARY
 from include.use_case import Quality, load_use_case
 from local_stack.replay.engine import Drill, Pace, Replay
 from local_stack.replay.injection import Injector, Shares
@@ -50,7 +51,7 @@ class Stage:
 
 
 def replay_on(stage: Stage, shares: Shares | None = None, **more: Any) -> Replay:
-    answers, injector = Answers({}), Injector(shares or Shares(), CONTRACTS)
+    answers, injector = Answers({}, BINARY), Injector(shares or Shares(), CONTRACTS)
     return Replay(USE_CASE, stage, stage.borders, answers, injector, more.pop("wire", stage), tiles_limit=0.05, **more)
 
 

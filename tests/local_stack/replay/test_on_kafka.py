@@ -49,7 +49,7 @@ def test_the_books_of_two_disturbed_hours_balance(use_case: UseCase, stand_in: S
     assert all(sum(book.parts[part] for book in outcome.books[:-1]) > 0 for part in ("late", "rejected", "duplicate"))
     assert books["queries"].parts["predictions"] == len(outcome.answers) > 50
     assert books["queries"].parts["duplicate"] > 0
-    assert outcome.auc is not None
+    assert outcome.live is not None
 
 
 def test_hours_that_follow_have_books_of_their_own(use_case: UseCase, stand_in: StandIn) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from include.target import BINARY
 from include.use_case import load_use_case
 from local_stack.replay.session import Plan
 from local_stack.replay.tables import comparison_lines, freshness_table
@@ -45,7 +46,7 @@ def test_a_message_becomes_an_answer() -> None:
         '{"id": "a", "prediction_time": "2013-02-04T10:00:40Z", "model_id": "m", "probability": 0.5,'
         ' "as_of": {"departures": "2013-02-04T09:58:00Z", "weather": null}}'
     )
-    assert as_answered(message) == answer("a", departures=2, weather=None)
+    assert as_answered(message, BINARY) == answer("a", departures=2, weather=None)
 
 
 def test_labels_close_a_horizon_after_the_last_replayed_day() -> None:
@@ -56,6 +57,8 @@ def test_labels_close_a_horizon_after_the_last_replayed_day() -> None:
 
 
 def test_the_comparison_is_told_with_its_difference() -> None:
-    lines = comparison_lines([("2013-02-04", "parity", 1.0)], [("2013-02-04", 9, 0.75)], Comparison(9, 0.7512, 0.75))
+    lines = comparison_lines(
+        [("2013-02-04", "parity", 1.0)], [("2013-02-04", 9, 0.75)], Comparison(9, BINARY.skill, 0.7512, 0.75)
+    )
     assert lines[-1] == "AUC on 9 subjects: live 0.7512, batch 0.7500, difference +0.0012"
     assert lines[0].startswith("2013-02-04 parity: 1.000000")

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from include.streaming.messages import Progress, TileUpdate, encode
+from include.target import BINARY
 from local_stack.replay.topics import Read
-from local_stack.replay.watching import Answers, Borders, PredictorBorders, TilesBehind, joined_auc
+from local_stack.replay.watching import Answers, Borders, PredictorBorders, TilesBehind, joined_skill
 
 TEN = datetime(2013, 2, 4, 10, tzinfo=UTC)
 ELEVEN = datetime(2013, 2, 4, 11, tzinfo=UTC)
@@ -86,7 +87,7 @@ def test_a_predictor_that_does_not_follow_is_named() -> None:
 
 
 def test_only_what_was_asked_counts_and_only_once() -> None:
-    answers = Answers({"x": 1, "y": 0})
+    answers = Answers({"x": 1, "y": 0}, BINARY)
     answers.ask([("x", TEN), ("y", ELEVEN)])
     answers.note(prediction("z", "2013-02-04T10:00:00Z", 0.5))
     answers.note(prediction("x", "2013-02-04T11:00:00Z", 0.5))
@@ -96,11 +97,11 @@ def test_only_what_was_asked_counts_and_only_once() -> None:
     answers.note(prediction("x", "2013-02-04T10:00:00Z", 0.9))
     assert answers.given() == {("x", TEN): 0.7}
     assert answers.degraded == 1
-    assert answers.live_auc() is None
+    assert answers.live_skill() is None
     assert not answers.wait_for_all(0.01)
     answers.note(prediction("y", "2013-02-04T11:00:00Z", 0.2))
     assert answers.wait_for_all(0.01)
-    assert answers.live_auc() == 1.0
+    assert answers.live_skill() == 1.0
 
 
 @given(st.dictionaries(st.text("abc", min_size=1), st.tuples(st.floats(0, 1), st.integers(0, 1), st.booleans())))
@@ -108,7 +109,7 @@ def test_auc_is_that_of_the_subjects_with_a_known_outcome(drawn: dict[str, tuple
     probabilities = {subject: p for subject, (p, _, _) in drawn.items()}
     outcomes = {subject: label for subject, (_, label, known) in drawn.items() if known}
     labels = list(outcomes.values())
-    found = joined_auc(probabilities, {**outcomes, "never asked": 1})
+    found = joined_skill(BINARY, probabilities, {**outcomes, "never asked": 1})
     if len(set(labels)) < 2:
         assert found is None
     else:
