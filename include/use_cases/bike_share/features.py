@@ -18,8 +18,8 @@ Numbers = NDArray[np.float64]
 Times = NDArray[np.datetime64]
 
 SPANS = ("1h", "2h", "3h", "6h", "24h")
-HOURS_OF_WEEK = 7 * 24
-KINDS = np.array(["free", "working"], dtype=object)
+#: Names of an hour of a kind of day, by hour and ``working_day``.
+HOURS_OF_KINDS = np.array([[f"{hour} {kind}" for kind in ("free", "working")] for hour in range(24)], dtype=object)
 
 
 def _numeric(name: str, comment: str) -> Feature:
@@ -114,11 +114,8 @@ def _calendar(columns: Columns) -> dict[str, NDArray[Any]]:
         "day_of_week": ((days.astype(np.int64) + 3) % 7).astype(np.float64),  # 1970-01-01 was a Thursday
         "working_day": working,
         "holiday": columns["holiday"],
-        "hour_of_kind": NAMES[hour.astype(np.int64), working.astype(np.int64)],
+        "hour_of_kind": HOURS_OF_KINDS[hour.astype(np.int64), working.astype(np.int64)],
     }
-
-
-NAMES = np.array([[f"{hour} {kind}" for kind in KINDS] for hour in range(24)], dtype=object)
 
 
 def compute(columns: Columns) -> dict[str, NDArray[Any]]:
