@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("dags", "plugins", "include", "speed_service", "dashboard", "local_stack")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-DOMAIN = re.compile(r"flight|airport|carrier|tailnum|airline|parcel|courier|depot", re.IGNORECASE)
+DOMAIN = re.compile(r"flight|airport|carrier|tailnum|airline|parcel|courier|depot|bike|hires", re.IGNORECASE)
 #: What each layer may not import: data flows dags -> plugins -> include <- speed_service.
 FORBIDDEN = {
     "include": ("airflow", "dags", "lambda_dl", "speed_service", "local_stack"),

