@@ -4,6 +4,7 @@ Under a name of the test's own (its topics, tables and ledger are gone afterward
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -151,6 +152,7 @@ def ask_and_compare(arrival: Arrival) -> None:
     assert status == 200, answer
     (prediction,) = answer["predictions"]
     assert answer["model_id"] == arrival.model_id and not prediction["degraded"]
-    assert 0.0 < prediction["probability"] < 1.0
+    target = arrival.use_case.target
+    assert 0.0 < prediction[target.answer] < (target.highest or math.inf)
     served = until(arrival.served, "the answer on the predictions topic")
     assert served["features"] == arrival.batch

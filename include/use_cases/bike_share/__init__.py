@@ -2,6 +2,7 @@
 
 from datetime import date
 
+from include.target import COUNT
 from include.use_case import Gate, Serving, UseCase
 from include.use_cases.bike_share.contracts import SOURCES, SUBJECT
 from include.use_cases.bike_share.features import FEATURE_SET
@@ -22,7 +23,7 @@ USE_CASE = UseCase(
     prediction_lead_minutes=LEAD_MINUTES,
     # What happened in an hour is known at its end: until it begins, nobody can know anything of it.
     minimum_lead_minutes=0,
-    # target=COUNT
+    target=COUNT,
     tiles=TILES,
     features=FEATURE_SET,
     labels=labels,

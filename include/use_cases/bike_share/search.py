@@ -11,7 +11,7 @@ SEARCH = SearchSpace(
         "learning_rate": Uniform(1e-3, 8e-3, log=True),
         "weight_decay": Uniform(0.1, 1.6, log=True),
         "numeric_dropout": Uniform(0.0, 0.1),
-        "batch_size": Choice((32, 64, 128)),
+        "batch_size": Choice((64, 128, 256)),
     },
     first={
         "width": 64,
@@ -21,6 +21,6 @@ SEARCH = SearchSpace(
         "learning_rate": 4e-3,
         "weight_decay": 0.5,
         "numeric_dropout": 0.05,
-        "batch_size": 64,
+        "batch_size": 128,
     },
 )
