@@ -72,3 +72,16 @@ def test_drift_is_none_for_equal_shapes_and_grows_with_the_shift() -> None:
     small, large = (stability_index(np.array(now), before) for now in ([110.0, 100, 100, 90], [300.0, 60, 30, 10]))
     assert small < 0.02 < 0.25 < large
     assert stability_index(np.array([0.0, 200, 0, 200]), before) < math.inf
+
+
+def test_what_is_no_share_has_no_interval_of_one() -> None:
+    assert np.isnan(wilson(7, 3)).all() and np.isnan(wilson(0, 0)).all()
+
+
+def test_means_of_counts_are_compared_like_shares() -> None:
+    random = np.random.default_rng(0)
+    rows = np.full(40, 24.0)
+    counts, more = random.poisson(24 * 100.0, 40), random.poisson(24 * 110.0, 40)
+    found = difference(rows, more.astype(float), rows, counts.astype(float))
+    assert found.low < 10.0 < found.high and found.low > 8.0
+    assert found.p_value < 1e-6
