@@ -21,6 +21,7 @@ from pathlib import Path
 from include import book
 from include.lake import read_rows
 from include.landing import s3_client
+from include.landing_writer import land_references
 from include.tables import all_tables
 from include.use_case import UseCase, load_use_case
 from include.use_cases.flight_delay import feeder, upstream
@@ -123,8 +124,7 @@ def backfill(mode: str, day_count: int) -> Backfilled:
     airflow, use_case = AirflowApi.from_environment(os.environ), load_use_case("flight_delay")
     days = [use_case.history_start + timedelta(days=number) for number in range(day_count)]
     client = s3_client()
-    for key, content in feeder.reference_files(upstream.data_folder()).items():
-        feeder.put_once(client, key, content)
+    land_references(client, feeder.reference_files(upstream.data_folder()))
     feeder.feed(client, days[0], days[-1])
     wait_until_quiet()
     load = os.getloadavg()[0]

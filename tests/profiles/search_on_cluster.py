@@ -40,7 +40,7 @@ def main() -> None:
     digest = hashlib.sha256()
     for name, weights in sorted(found.loop.best_network().state_dict().items()):
         digest.update(name.encode() + weights.numpy().tobytes())
-    trials = sorted((json.dumps(trial.config, sort_keys=True), trial.validation_log_loss) for trial in found.trials)
+    trials = sorted((json.dumps(trial.config, sort_keys=True), trial.validation_loss) for trial in found.trials)
     print("FOUND " + json.dumps({"weights": digest.hexdigest(), "trials": trials}), flush=True)
 
 

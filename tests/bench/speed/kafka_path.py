@@ -184,7 +184,7 @@ def stream_job(place: Place, use_case: UseCase, mode: str) -> Iterator["subproce
     stack, folder = open_stack(layout_from()), place.folder / f"stream-{use_case.name}"
     if not (stack.layout.conf / "spark" / "spark-defaults.conf").is_file():
         write_conf(stack)
-    command = list(stream_server._command(stack))
+    command = list(stream_server._command(stack, use_case.name))
     script = next(number for number, word in enumerate(command) if word.endswith("stream.py"))
     command[script:] = [str(HERE / "renamed_stream.py"), "--use-case", use_case.name]
     folder.mkdir(parents=True)
@@ -199,7 +199,7 @@ def stream_job(place: Place, use_case: UseCase, mode: str) -> Iterator["subproce
 @contextmanager
 def service(place: Place, use_case: UseCase) -> Iterator["subprocess.Popen[bytes]"]:
     """Our service as the stack starts it, with all its threads."""
-    command = list(predictor._command(open_stack(layout_from())))
+    command = list(predictor._command(open_stack(layout_from()), "predictor"))
     command += ["--app", "tests.bench.speed.renamed_service:app"]
     command[command.index("--port") + 1] = str(place.base + SERVICE_PORT)
     env = {**os.environ, "LAMBDA_DL_USE_CASE": use_case.name, "PREDICTOR_TOKEN": TOKEN, "PYTHONPATH": str(REPO_ROOT)}

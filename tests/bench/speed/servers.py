@@ -83,7 +83,7 @@ def export_onnx(place: Place, material: Material) -> str:
 
 def our_server(place: Place, material: Material, use_case: str) -> Server:
     """Our service with the stack's own command, but a world of the benchmark's own behind it."""
-    command = list(predictor._command(open_stack(layout_from())))
+    command = list(predictor._command(open_stack(layout_from()), "predictor"))
     command += ["--app", "tests.bench.speed.world:app"]
     command[command.index("--port") + 1] = str(place.base)
     command[command.index("--workers") + 1] = str(place.workers)

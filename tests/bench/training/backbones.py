@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from include.target import BINARY
 from include.training.dataset import Dataset
 from include.training.encoding import Encoders
 from include.training.loop import Loop, LoopConfig, Tensors, parts_of, predict
-from include.training.metrics import area_under_curve, log_loss
+from include.training.metrics import area_under_curve, loss
 from include.training.network import Network, NetworkConfig
 from tests.bench.training.material import Year
 
@@ -154,7 +155,7 @@ def run(fold: Fold, backbone: str, rate: float, decay: float, epochs: int) -> tu
     with loop.optimizer.averaged():
         p = predict(loop.network, fold.validation)
     labels = fold.validation.labels.numpy()
-    return area_under_curve(labels, p), log_loss(labels, p), seconds
+    return area_under_curve(labels, p), loss(BINARY, labels, p), seconds
 
 
 def compare(folder: Path, epochs: int) -> list[Outcome]:

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from include.target import BINARY
 from include.training.loop import Loop, LoopConfig, Tensors, best_device, parts_of, predict
 from include.training.material import Material
-from include.training.metrics import log_loss
+from include.training.metrics import loss
 from include.training.network import Network, NetworkConfig
 
 
@@ -71,7 +72,7 @@ def timed(name: str, kind: type[Loop], material: Material, train: Tensors, valid
     seconds = time.perf_counter() - started
     with loop.optimizer.averaged():
         probabilities = predict(loop.network, validation)
-    return Timing(name, seconds, log_loss(validation.labels.cpu().numpy(), probabilities))
+    return Timing(name, seconds, loss(BINARY, validation.labels.cpu().numpy(), probabilities))
 
 
 def report(found: list[Timing | str]) -> list[str]:

@@ -49,7 +49,7 @@ def train_one(config: dict[str, Any], material: Material, plan: SearchPlan) -> N
     loop = material.begin(config, plan.epochs, plan.seed, *material.tensors(torch.device("cpu")))
     while not loop.finished:
         loop.run_part()
-        tune.report({"best_auc": loop.progress.best_auc, METRIC: loop.progress.best_log_loss})
+        tune.report({"best_skill": loop.progress.best_skill, METRIC: loop.progress.best_loss})
 
 
 def plain(material: Material, plan: SearchPlan, storage: Path) -> Speed:
@@ -72,7 +72,7 @@ def plain(material: Material, plan: SearchPlan, storage: Path) -> Speed:
     grid = tuner.fit()
     seconds = time.perf_counter() - started
     best = grid.get_best_result(METRIC, "min").metrics or {}
-    return Speed("plain Ray Tune", plan.trials, seconds, best["best_auc"], best[METRIC])
+    return Speed("plain Ray Tune", plan.trials, seconds, best["best_skill"], best[METRIC])
 
 
 def report(fast: Speed, slow: Speed) -> list[str]:
