@@ -153,7 +153,11 @@ def measure_quality(
     answers = answers_of(spark, use_case, days).persist()
     labelled = answers.where("NOT repeat AND label IS NOT NULL")
     target = use_case.target
-    found = labelled.groupBy("ds").applyInArrow(partial(day_figures, target=target), figures_ddl(target))
+
+    def measured(answers: pa.Table) -> pa.Table:  # Spark reads its annotations, which a partial function lacks
+        return day_figures(answers, target)
+
+    found = labelled.groupBy("ds").applyInArrow(measured, figures_ddl(target))
     rows = [row.asDict() for row in found.withColumn("hour", F.date_format("hour", HOUR_TEXT)).collect()]
     messages = quality_messages(use_case.name, target, run_id, rfc3339(now), rows)
     broadcast(kafka, Topics(use_case.name).metrics, messages)
