@@ -107,7 +107,7 @@ def announce(name: str) -> None:
     """Put metrics messages of three kinds on the topic, and a line into the ledger."""
     moment = "2013-01-02T00:00:00Z"
     head = {"use_case": name, "ds": "2013-01-01", "time": moment, "run_id": "announced"}
-    figures, days = Quality(9, 0.7, 0.5, 0.2, 0.1), ["2013-01-01"]
+    figures, days = Quality(BINARY, 9, 0.7, 0.5, 0.2, 0.1), ["2013-01-01"]
     rows = [
         {**head, "metric_id": "q", "kind": "data_quality", "source": "weather", "dimension": "validity", "value": 0.9},
         {**head, "metric_id": "t", "kind": "runtime", "name": "seconds", "value": 1.5, "instance": "one"},
