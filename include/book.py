@@ -214,7 +214,7 @@ def _close(use_case: UseCase, entries: list[Entry], run_id: str) -> list[Entry]:
 
 def close_preprocess_book(use_case: UseCase, days: Sequence[date], run_id: str) -> list[Entry]:
     """Close the preprocess book: every subject of a day has one row of features; so does each labels day once."""
-    labelled = [d for d in label_days(use_case, days) if d.isoformat() in set(closed_label_days(use_case, days))]
+    labelled = [date.fromisoformat(ds) for ds in closed_label_days(use_case, days)]
     subjects = subjects_by_day(use_case, sorted({*days, *labelled}))
     features = lake.count_by(use_case.name, FEATURES, ["ds"], names_of(days))
     tiles = lake.count_by(use_case.name, TILES.name, ["ds"], names_of(days))
@@ -295,10 +295,11 @@ def days_needed(use_case: UseCase, day: date) -> list[date]:
     return [first + timedelta(days=n) for n in range((day - first).days + 1)]
 
 
-def earlier_days_open(use_case: UseCase, day: date) -> list[str]:
-    """The days that ``day`` needs and whose ingest book is not closed; empty means that it can be preprocessed."""
+def earlier_days_open(use_case: UseCase, days: Sequence[date]) -> list[str]:
+    """The days that some days need and whose ingest book is not closed; empty means that they can be preprocessed."""
     closed = closed_days(use_case, INGEST)
-    return [ds for ds in names_of(days_needed(use_case, day)) if ds not in closed]
+    needed = {day for one in days for day in days_needed(use_case, one)}
+    return [ds for ds in names_of(sorted(needed)) if ds not in closed]
 
 
 def label_days(use_case: UseCase, days: Sequence[date]) -> list[date]:

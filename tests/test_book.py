@@ -1,7 +1,11 @@
 """The books' arithmetic: when a line balances, what differs, which days are closed, which are needed."""
 
-from datetime import UTC, date, datetime
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
 
+import pytest
+
+from include import book
 from include.book import Entry, closed_in, days_needed, difference, label_days, newest_closing, unreleased
 from include.tables import BOOK
 from include.use_case import load_use_case
@@ -77,3 +81,24 @@ def test_a_released_row_is_in_quarantine_too_and_counts_once() -> None:
         ("f", 1, "2013-01-01"): 1
     }
     assert unreleased(quarantined, {}) == quarantined
+
+
+def test_the_book_is_read_once_however_many_days_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A year's window read it once a day: seven minutes before preprocessing, seven after."""
+    days = [USE_CASE.history_start + timedelta(days=number) for number in range(60)]
+    closed, reads = {day.isoformat() for day in days[:50]}, []
+
+    def read(*_: object) -> set[str]:
+        reads.append(1)
+        return closed
+
+    monkeypatch.setattr(book, "closed_days", read)
+    assert book.earlier_days_open(USE_CASE, days) == [day.isoformat() for day in days[50:]]
+    assert len(reads) == 1
+    monkeypatch.setattr(book, "subjects_by_day", lambda _, asked: Counter(dict.fromkeys(book.names_of(asked), 3)))
+    monkeypatch.setattr(book.lake, "count_by", lambda _, __, ___, ds: {(name,): 3 for name in ds})
+    monkeypatch.setattr(book.lake, "merge_rows", lambda *_, **__: 0)
+    entries = book.close_preprocess_book(USE_CASE, days, "run")
+    assert len(reads) == 2
+    labelled = [entry.ds for entry in entries if entry.stage == book.LABELLING]
+    assert labelled == [day.isoformat() for day in days[:49]], "the last ingested day's horizon is still open"

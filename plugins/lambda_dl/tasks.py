@@ -109,11 +109,9 @@ def require_earlier_days() -> None:
     use_case = load_use_case(case_now().name)
     days = span_now().days()
     with connected(S3):
-        still = {name for day in days for name in earlier_days_open(use_case, day)}
+        still = earlier_days_open(use_case, days)
     if still:
-        raise EarlierDaysOpen(
-            f"not ingested yet, so their facts are missing from the windows: {', '.join(sorted(still))}"
-        )
+        raise EarlierDaysOpen(f"not ingested yet, so their facts are missing from the windows: {', '.join(still)}")
 
 
 @task

@@ -117,7 +117,7 @@ def test_a_lost_row_is_found_by_the_book(both_paths: Workshop) -> None:
     with pytest.raises(book.BookMismatch, match=r"2012-12-31 ingest schedule: landed (\d+) ≠ .*part-0\.csv\.gz line 7"):
         book.close_ingest_book(steps.named(both_paths.days), [FIRST], "check")
     assert FIRST.isoformat() not in book.closed_days(steps.named(both_paths.days), book.INGEST)
-    assert book.earlier_days_open(steps.named(both_paths.days), LAST) == [FIRST.isoformat()]
+    assert book.earlier_days_open(steps.named(both_paths.days), [LAST]) == [FIRST.isoformat()]
     with pytest.raises(EarlierDaysOpen, match=FIRST.isoformat()):
         both_paths.do(steps.preprocess, both_paths.days, LAST, LAST, "refused")
 
