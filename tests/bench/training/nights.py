@@ -89,7 +89,7 @@ def report(nights: list[Night]) -> list[str]:
     def mean(name: str, metric: str) -> float:
         return float(np.mean([getattr(night.figures[name], metric) for night in nights]))
 
-    means = [f"{mean(name, 'auc'):.4f} / {mean(name, 'log_loss'):.4f}" for name in STRATEGIES]
+    means = [f"{mean(name, 'skill'):.4f} / {mean(name, 'loss'):.4f}" for name in STRATEGIES]
     return [head, "|" + "---|" * 6, *map(lines_of, nights), "| mean | " + " | ".join([*means, "", ""]) + " |"]
 
 

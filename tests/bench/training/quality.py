@@ -91,7 +91,7 @@ def report(tuned: Tuned, seeds: Sequence[Seed]) -> list[str]:
     lines += [row(str(s.seed), [s.network.skill, s.lightgbm.skill, s.network.loss, s.lightgbm.loss], s) for s in seeds]
     means = [
         float(np.mean([getattr(getattr(s, who), metric) for s in seeds]))
-        for metric in ("auc", "log_loss")
+        for metric in ("skill", "loss")
         for who in ("network", "lightgbm")
     ]
     errors = (float(np.mean([getattr(s, who).calibration_error for s in seeds])) for who in ("network", "lightgbm"))
