@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -40,8 +41,9 @@ OPTIONAL = frozenset({"model_id", "config", "epochs", "seconds", "instance", "ho
 TIMEOUT_SECONDS = 60.0
 
 
-def tables_by_kind(target: Target) -> dict[str, Table]:
-    """The table of each kind of message."""
+@cache
+def tables_by_kind(target: Target) -> Mapping[str, Table]:
+    """The table of each kind of message; made once, since it is asked for with every message."""
     return {
         "training_run": training_runs_table(target),
         "model_quality": model_quality_table(target),
@@ -52,6 +54,7 @@ def tables_by_kind(target: Target) -> dict[str, Table]:
     }
 
 
+@cache
 def _may_lack(target: Target) -> frozenset[str]:
     return OPTIONAL | {validated(target.skill), validated(target.loss), target.skill.name}
 
