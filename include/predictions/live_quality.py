@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from include.broadcast import Message
 from include.target import Target
-from include.training.metrics import calibration_error, error, loss, skill
+from include.training.metrics import calibration_error, error, loss, skill_if_any
 
 
 def figures_schema(target: Target) -> pa.Schema:
@@ -38,10 +38,9 @@ def figures_ddl(target: Target) -> str:
 
 def figures(target: Target, labels: NDArray[Any], answers: NDArray[np.float64]) -> dict[str, Any]:
     """The figures of at least one answer; the skill is None where all labels are alike."""
-    differ = len(np.unique(labels)) > 1
     return {
         "rows": len(labels),
-        target.skill.name: skill(target, labels, answers) if differ else None,
+        target.skill.name: skill_if_any(target, labels, answers),
         target.loss.name: loss(target, labels, answers),
         target.error.name: error(target, labels, answers),
         target.calibration_error.name: calibration_error(target, labels, answers),

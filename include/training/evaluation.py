@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from include.target import Target
 from include.training.dataset import Dataset, Rows
 from include.training.intervals import LEVEL, Difference, Interval, Resamples, interval
-from include.training.metrics import CALIBRATION_BINS, Quality, calibration_error, loss, quality, skill
+from include.training.metrics import CALIBRATION_BINS, Quality, calibration_error, loss, quality, skill, skill_if_any
 
 Doubles = NDArray[np.float64]
 #: Rows -> answers, float64 ``[n]``.
@@ -258,15 +258,11 @@ def _slice(feature: str, value: str, answers: Answers, chosen: NDArray[np.bool_]
         value=value,
         rows=len(labels),
         mean_label=float(labels.mean(dtype=np.float64)),
-        skill=_skill(target, labels, given),
+        skill=skill_if_any(target, labels, given),
         loss=loss(target, labels, given),
         calibration_error=calibration_error(target, labels, given, bins),
-        lightgbm_skill=None if rival is None else _skill(target, labels, rival[chosen]),
+        lightgbm_skill=None if rival is None else skill_if_any(target, labels, rival[chosen]),
     )
-
-
-def _skill(target: Target, labels: NDArray[Any], answers: Doubles) -> float | None:
-    return skill(target, labels, answers) if len(np.unique(labels)) > 1 else None
 
 
 def permutation_importance(
@@ -281,7 +277,7 @@ def permutation_importance(
     chosen = rows.at(np.sort(random.permutation(len(rows))[:sample]))
     repeats = max(1, min(MAXIMUM_REPEATS, sample // len(chosen)))
     before = candidate(chosen)
-    known = loss(rows.target, chosen.labels, before), _skill(rows.target, chosen.labels, before)
+    known = loss(rows.target, chosen.labels, before), skill_if_any(rows.target, chosen.labels, before)
     found = [
         _importance(candidate, chosen, known, name, [random.permutation(len(chosen)) for _ in range(repeats)])
         for name in chosen.stored

@@ -62,6 +62,11 @@ def skill(target: Target, labels: NDArray[Any], answers: Doubles) -> float:
     return 1.0 - loss(target, labels, answers) / loss(target, labels, knowing_nothing)
 
 
+def skill_if_any(target: Target, labels: NDArray[Any], answers: Doubles) -> float | None:
+    """The skill, or ``None`` where all labels are alike."""
+    return skill(target, labels, answers) if len(np.unique(labels)) > 1 else None
+
+
 def loss(target: Target, labels: NDArray[Any], answers: Doubles) -> float:
     """What training lowers: mean log-loss in nats, or mean Poisson deviance."""
     return float(row_losses(target, labels, answers).mean())

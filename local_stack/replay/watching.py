@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from include.streaming.messages import Progress, decode_tiles_message
 from include.target import Target
-from include.training.metrics import skill
+from include.training.metrics import skill_if_any
 from local_stack.replay.topics import Read
 
 WAIT_SECONDS = 1.0
@@ -211,6 +211,4 @@ def joined_skill(target: Target, answers: Mapping[str, float], outcomes: Mapping
     """AUC or D² over the subjects that both know; None where all outcomes are alike."""
     both = [subject for subject in answers if subject in outcomes]
     labels = np.array([outcomes[subject] for subject in both])
-    if len(np.unique(labels)) < 2:
-        return None
-    return skill(target, labels, np.array([answers[subject] for subject in both]))
+    return skill_if_any(target, labels, np.array([answers[subject] for subject in both]))
