@@ -1,16 +1,18 @@
 """Lays facts into the landing bucket the way upstream systems do: each object once, ``_SUCCESS`` last.
 
 A landed object is never replaced: equal content is left, other content is an error. A use case's feeder says what the
-facts are; this module knows neither a domain nor how rows become bytes.
+facts are, and how they become bytes where they are not lines of JSON; this module knows no domain.
 """
 
 import argparse
 import gzip
+import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -18,6 +20,7 @@ from botocore.exceptions import ClientError
 from include.locations import LANDING_BUCKET, SUCCESS_MARKER, landing_prefix
 
 WRITERS = 8
+JSON_NAME = "part-0.jsonl.gz"
 
 
 class LandingConflict(RuntimeError):
@@ -49,6 +52,21 @@ class DayFile:
 def packed(text: str) -> bytes:
     """Gzipped text. No time of writing inside: equal text, equal bytes."""
     return gzip.compress(text.encode(), mtime=0)
+
+
+def json_files(
+    use_case: str, facts: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]], first: date, last: date
+) -> Iterator[DayFile]:
+    """One file per day and source, in that order, of (``ds``, fact) by source; a day without facts has an empty one."""
+    lines: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for source, known in facts.items():
+        for ds, row in known:
+            lines[ds, source].append(json.dumps(row) + "\n")
+    for number in range((last - first).days + 1):
+        day = first + timedelta(days=number)
+        for source in facts:
+            found = lines[day.isoformat(), source]
+            yield DayFile(use_case, source, day, JSON_NAME, len(found), packed("".join(found)))
 
 
 def put_once(client: Any, key: str, content: bytes) -> bool:

@@ -6,26 +6,17 @@ With ``--redated`` the days are any days, filled with those of 2011 moved by who
 bytes. How files are landed is ``include.landing_writer``'s affair.
 """
 
-import json
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 
 from include.landing import s3_client
-from include.landing_writer import DayFile, land_files, land_references, packed, parse_arguments
+from include.landing_writer import DayFile, json_files, land_files, land_references, parse_arguments
 from include.use_cases.bike_share import USE_CASE, upstream
-
-FILE_NAME = "part-0.jsonl.gz"
 
 
 def day_files(use_case: str, first: date, last: date, redated: bool = False) -> Iterator[DayFile]:
     """One file per day and source, in that order; a day without facts has an empty file."""
-    facts = upstream.facts(first, last, redated)
-    for number in range((last - first).days + 1):
-        day = first + timedelta(days=number)
-        for source, known in facts.items():
-            rows = [row for ds, row in known if ds == day.isoformat()]
-            text = "".join(json.dumps(row) + "\n" for row in rows)
-            yield DayFile(use_case, source, day, FILE_NAME, len(rows), packed(text))
+    return json_files(use_case, upstream.facts(first, last, redated), first, last)
 
 
 def reference_files(use_case: str) -> dict[str, bytes]:

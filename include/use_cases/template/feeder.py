@@ -3,27 +3,18 @@
 ``python -m include.use_cases.template.feeder --from 2024-01-01 --to 2024-01-14 [--reference]``
 """
 
-import json
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 
 from include.landing import s3_client
-from include.landing_writer import DayFile, land_files, land_references, packed, parse_arguments
+from include.landing_writer import DayFile, json_files, land_files, land_references, packed, parse_arguments
 from include.locations import reference_key
 from include.use_cases.template import USE_CASE, generated
-
-FILE_NAME = "part-0.jsonl.gz"
 
 
 def day_files(use_case: str, first: date, last: date) -> Iterator[DayFile]:
     """One file per day and source, in that order; a day without facts has an empty file."""
-    facts = generated.facts(first, last)
-    for number in range((last - first).days + 1):
-        day = first + timedelta(days=number)
-        for source, known in facts.items():
-            rows = [row for ds, row in known if ds == day.isoformat()]
-            text = "".join(json.dumps(row) + "\n" for row in rows)
-            yield DayFile(use_case, source, day, FILE_NAME, len(rows), packed(text))
+    return json_files(use_case, generated.facts(first, last), first, last)
 
 
 def reference_files(use_case: str) -> dict[str, bytes]:
