@@ -65,12 +65,15 @@ class ReferenceTable:
 
     @classmethod
     def from_arrow(cls, reference: Reference, table: pa.Table) -> "ReferenceTable":
-        """Read a table whose columns may be texts; a number that is not one becomes NaN, a repeated key is an error."""
+        """Read a table whose columns may be texts; a repeated key, or a text where a number belongs, is an error."""
         keys = table.column(reference.key_column).cast(pa.string()).to_pylist()
         rows = {key: number for number, key in enumerate(keys)}
         if len(rows) != len(keys):
             raise ValueError(f"reference {reference.name!r} repeats keys in {reference.key_column!r}")
-        columns = {name: _with_missing(table.column(name), kind) for name, kind in reference.columns.items()}
+        columns = {
+            name: _with_missing(f"reference {reference.name!r}, column {name!r}", table.column(name), kind)
+            for name, kind in reference.columns.items()
+        }
         return cls(reference, rows, columns)
 
     @classmethod
@@ -91,10 +94,13 @@ class ReferenceTable:
         return {f"{self.reference.name}_{name}": values[at] for name, values in self.columns.items()}
 
 
-def _with_missing(column: pa.ChunkedArray, kind: str) -> NDArray[Any]:
-    """The column as NumPy with one more element, the missing value."""
+def _with_missing(place: str, column: pa.ChunkedArray, kind: str) -> NDArray[Any]:
+    """The column as NumPy with one more element, the missing value; ``place`` names it in errors."""
     if kind == "numeric":
-        return np.append(numpy_column(column.cast(pa.float64())), np.nan)
+        try:
+            return np.append(numpy_column(column.cast(pa.float64())), np.nan)
+        except pa.ArrowInvalid as invalid:
+            raise ValueError(f"{place}: {invalid}. A number that is not known is an empty value") from invalid
     return np.append(numpy_column(column.cast(pa.string())), np.array([None], dtype=object))
 
 

@@ -187,6 +187,12 @@ def test_a_reference_that_repeats_a_key_is_an_error() -> None:
         ReferenceTable.from_arrow(reference, pa.table({"key": ["a", "a"], "x": ["1", "2"]}))
 
 
+def test_a_text_where_a_reference_has_numbers_is_named() -> None:
+    reference = Reference("planes", "key", "key", {"seats": "numeric"}, "")
+    with pytest.raises(ValueError, match="reference 'planes', column 'seats': .*'NA'"):
+        ReferenceTable.from_arrow(reference, pa.table({"key": ["a"], "seats": ["NA"]}))
+
+
 def test_a_key_that_the_reference_lacks_is_missing() -> None:
     reference = Reference("r", "key", "key", {"x": "numeric", "y": "text"}, "")
     held = ReferenceTable.from_arrow(reference, pa.table({"key": ["a", "b"], "x": ["1.5", None], "y": ["q", None]}))

@@ -50,11 +50,13 @@ def packed(rows: pd.DataFrame) -> bytes:
 
 def reference_files(folder: Path) -> dict[str, bytes]:
     """Landing key -> content of every reference table, all columns as the package has them."""
-    found = {}
-    for reference in REFERENCES:
-        table = pd.read_csv(folder / f"{reference.name}.csv", dtype=str, keep_default_na=False, na_values=MISSING)
-        found[reference_key(USE_CASE, reference.name)] = packed(table)
-    return found
+    names = (reference.name for reference in REFERENCES)
+    return {reference_key(USE_CASE, name): packed(read_reference(folder, name)) for name in names}
+
+
+def read_reference(folder: Path, name: str) -> pd.DataFrame:
+    """A reference table of the package as texts; what it has no value for is missing."""
+    return pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False, na_values=MISSING)
 
 
 def feed(client: Any, first: date, last: date, redated: bool = False) -> None:
