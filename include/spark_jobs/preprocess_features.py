@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -30,12 +31,14 @@ from include.spark_jobs.assess_quality import assess
 from include.spark_jobs.catalog import days_between, facts_for, of_days, read_table, replace_days
 from include.spark_jobs.session import job_arguments, start_job
 from include.tables import BOOK, LABELS, TILES, features_table
-from include.tiles.build import build_tiles
+from include.tiles.build import build_tiles, tile_day
 from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("preprocess_features")
 
-MINUTE = timedelta(minutes=1)
+DAYS_A_PART = 8
+#: A short span is cut by the day, up to so many parts.
+SHORT_SPAN_PARTS = 4
 
 
 class EarlierDaysOpen(ValueError):
@@ -64,13 +67,25 @@ def of_named_days(frame: DataFrame, days: Sequence[date]) -> DataFrame:
     return frame.where(F.col("ds").isin(book.names_of(days)))
 
 
+def partitions_of(days: Sequence[date]) -> int:
+    """Into how many parts of whole days a span is cut: a task has as much to do in a year as in a month."""
+    return max(min(len(days), SHORT_SPAN_PARTS), math.ceil(len(days) / DAYS_A_PART))
+
+
 def write_tiles(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str) -> None:
-    """Build the tiles of some days and rewrite those days of the table in one commit."""
-    facts = {c.name: facts_for(spark, use_case.name, c, days[0], days[-1]) for c in use_case.sources}
+    """Build the tiles of some days and rewrite those days of the table in one commit.
+
+    Facts are laid out by day first: they are smaller than what is made of them, and stay where they are until written.
+    """
+    parts = partitions_of(days)
+    facts = {
+        c.name: facts_for(spark, use_case.name, c, days[0], days[-1]).repartition(parts, tile_day())
+        for c in use_case.sources
+    }
     tiles = of_named_days(build_tiles(facts, use_case.sources, use_case.tiles), days).withColumn(
         "run_id", F.lit(run_id)
     )
-    clustered = tiles.repartition("ds").sortWithinPartitions("ds", "tile", "key", "minute")
+    clustered = tiles.repartition(parts, "ds").sortWithinPartitions("ds", "minute", "tile", "key")
     replace_days(clustered, use_case.name, TILES, days, run_id)
     log.info("tiles of %d days written (%s to %s)", len(days), days[0], days[-1])
 

@@ -36,20 +36,26 @@ def tile_expressions(contract: Contract, tiles: Sequence[Tile]) -> TileExpressio
     return TileExpressions(
         keyed=(
             F.explode(kinds),
+            tile_day().alias("ds"),
             F.date_trunc("MINUTE", F.col("moment")).alias("minute"),
             order.alias("order"),
             *(measured(measure).alias(name) for measure, name in measures.items()),
         ),
-        flat=(F.col("col.tile"), F.col("col.key"), F.col("minute"), F.col("order"), *names),
+        flat=(F.col("ds"), F.col("col.tile"), F.col("col.key"), F.col("minute"), F.col("order"), *names),
         combined=tuple(aggregate(measure, name).alias(name) for measure, name in measures.items()),
         rows=(
             F.col("tile"),
             F.col("key"),
             F.col("minute"),
             values_of(tiles, measures).alias("values"),
-            F.date_format("minute", "yyyy-MM-dd").alias("ds"),
+            F.col("ds"),
         ),
     )
+
+
+def tile_day() -> Column:
+    """The day (UTC) of the tiles that a fact with ``moment`` belongs to."""
+    return F.date_format("moment", "yyyy-MM-dd")
 
 
 def tile_rows(facts: DataFrame, expressions: TileExpressions) -> DataFrame:
@@ -58,7 +64,9 @@ def tile_rows(facts: DataFrame, expressions: TileExpressions) -> DataFrame:
     A fact with a null in a tile's key has no tile of that kind. ``minute`` is a timestamp, ``values`` bigints.
     """
     flat = facts.select(*expressions.keyed).select(*expressions.flat).where("key IS NOT NULL")
-    return flat.groupBy("tile", "key", "minute").agg(*expressions.combined).select(*expressions.rows)
+    # The minute says the day, which lets facts that lie together by day be combined where they are; and it tells rows
+    # apart by one comparison of integers, where the kinds and many keys begin with the same letters.
+    return flat.groupBy("minute", "tile", "key", "ds").agg(*expressions.combined).select(*expressions.rows)
 
 
 def build_tiles(facts: Mapping[str, DataFrame], contracts: Iterable[Contract], tiles: Sequence[Tile]) -> DataFrame:

@@ -1,16 +1,17 @@
 """Spark's tiles against a brute force in Python, on random facts."""
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import numpy as np
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from include.contracts.columns import with_times
 from include.contracts.contract import Contract, Field, MomentRule
-from include.tiles.build import build_tiles, tile_expressions, tile_rows
+from include.tiles.build import build_tiles, tile_day, tile_expressions, tile_rows
 from include.tiles.spec import Measure, Tile
 
 CONTRACT = Contract(
@@ -100,10 +101,15 @@ def brute_force(facts: list[dict[str, Any]], tile: Tile) -> dict[tuple[str, date
     return {where: [combined(measure, group) for measure in tile.measures] for where, group in groups.items()}
 
 
+def typed(spark: SparkSession, facts: list[dict[str, Any]]) -> DataFrame:
+    """The facts as a job reads them, with their moments."""
+    schema = "id string, place string, number bigint, level double, delay bigint, at timestamp"
+    return with_times(spark.createDataFrame([tuple(fact.values()) for fact in facts], schema), CONTRACT)
+
+
 def test_tiles_equal_brute_force(spark: SparkSession) -> None:
     facts = random_facts(1500)
-    schema = "id string, place string, number bigint, level double, delay bigint, at timestamp"
-    frame = with_times(spark.createDataFrame([tuple(fact.values()) for fact in facts], schema), CONTRACT)
+    frame = typed(spark, facts)
     rows = build_tiles({"readings": frame}, [CONTRACT], [BY_PLACE, LATEST]).collect()
     found = {(row["tile"], row["key"], row["minute"].astimezone(UTC)): row["values"] for row in rows}
     expected = {
@@ -117,7 +123,16 @@ def test_tiles_equal_brute_force(spark: SparkSession) -> None:
 
 def test_one_kind_alone_gives_the_same_tiles(spark: SparkSession) -> None:
     facts = random_facts(200)
-    schema = "id string, place string, number bigint, level double, delay bigint, at timestamp"
-    frame = with_times(spark.createDataFrame([tuple(fact.values()) for fact in facts], schema), CONTRACT)
+    frame = typed(spark, facts)
     rows = tile_rows(frame, tile_expressions(CONTRACT, [LATEST])).collect()
     assert {(row["key"], row["minute"].astimezone(UTC)): row["values"] for row in rows} == brute_force(facts, LATEST)
+
+
+def test_facts_that_lie_together_by_day_are_not_shuffled_again(spark: SparkSession) -> None:
+    """On the way to a table by day each source is moved once, before its facts become many tiles."""
+    contracts = [CONTRACT, replace(CONTRACT, name="others")]
+    kinds = [BY_PLACE, LATEST, replace(LATEST, name="others_latest", source="others")]
+    frame = typed(spark, random_facts(20)).repartition(4, tile_day())
+    tiles = build_tiles({contract.name: frame for contract in contracts}, contracts, kinds)
+    plan = tiles.repartition(4, "ds").sortWithinPartitions("ds")._jdf.queryExecution().executedPlan().toString()
+    assert plan.count("Exchange hashpartitioning") == len(contracts), plan
