@@ -23,34 +23,42 @@ from include.use_case import UseCase
 Share = tuple[str, str, str, float]
 
 
-def share_of(rows: DataFrame, contract: Contract, dimension: str, good: Column) -> DataFrame:
-    """Per ``ds`` the mean of a column from 0 to 1, as rows of the scorecard."""
-    named = (F.lit(contract.name).alias("source"), F.lit(dimension).alias("dimension"))
-    return rows.groupBy("ds").agg(F.avg(good.cast("double")).alias("value")).select("ds", *named, "value")
-
-
-def completeness(facts: DataFrame, contract: Contract, empty_says: Sequence[str] = ()) -> DataFrame:
-    """The mean share of nullable fields that have a value, without those whose emptiness says something (1 if no field
+def completeness(contract: Contract, empty_says: Sequence[str] = ()) -> Column:
+    """A row's share of nullable fields that have a value, without those whose emptiness says something (1 if no field
     is left)."""
     counted = [field.name for field in contract.fields if field.nullable and field.name not in empty_says]
     present = [F.col(name).isNotNull().cast("double") for name in counted]
-    share = reduce(lambda one, other: one + other, present) / len(present) if present else F.lit(1.0)
-    return share_of(facts, contract, "completeness", share)
+    return reduce(lambda one, other: one + other, present) / len(present) if present else F.lit(1.0)
 
 
-def accuracy(facts: DataFrame, contract: Contract, check: str) -> DataFrame:
-    """The share of rows for which the use case's SQL condition holds; one that a null leaves open counts as held."""
-    return share_of(facts, contract, "accuracy", F.coalesce(F.expr(check), F.lit(True)))
+def accuracy(check: str) -> Column:
+    """Whether the use case's SQL condition holds for a row; one that a null leaves open counts as held."""
+    return F.coalesce(F.expr(check), F.lit(True))
 
 
-def consistency(facts: DataFrame, contract: Contract, subjects: DataFrame, subject: Contract) -> DataFrame:
-    """The share of rows whose subject is a known fact with equal values in every field that both contracts have."""
-    shared = [name for name in contract.field_names if name in subject.field_names and name != subject.key]
-    known = subjects.select(F.col(subject.key).alias(contract.key), *(F.col(n).alias(f"known {n}") for n in shared))
-    joined = facts.join(known.withColumn("is known", F.lit(True)), contract.key, "left")
-    equal = [F.col(name).eqNullSafe(F.col(f"known {name}")) for name in shared]
-    good = reduce(lambda one, other: one & other, equal, F.coalesce(F.col("is known"), F.lit(False)))
-    return share_of(joined, contract, "consistency", good)
+def shared_fields(contract: Contract, subject: Contract) -> list[str]:
+    """The fields that a source has in common with the subjects, without its key."""
+    return [name for name in contract.field_names if name in subject.field_names and name != subject.key]
+
+
+def beside_subjects(facts: DataFrame, contract: Contract, subjects: DataFrame, subject: Contract) -> DataFrame:
+    """Each fact with what is known of its subject (``is known``, ``known FIELD``), for ``consistency``."""
+    fields = (F.col(name).alias(f"known {name}") for name in shared_fields(contract, subject))
+    known = subjects.select(F.col(subject.key).alias(contract.key), *fields, F.lit(True).alias("is known"))
+    return facts.join(known, contract.key, "left")
+
+
+def consistency(contract: Contract, subject: Contract) -> Column:
+    """Whether a row's subject is a known fact with equal values in every field that both contracts have."""
+    equal = [F.col(name).eqNullSafe(F.col(f"known {name}")) for name in shared_fields(contract, subject)]
+    return reduce(lambda one, other: one & other, equal, F.coalesce(F.col("is known"), F.lit(False)))
+
+
+def shares(rows: DataFrame, source: str, dimensions: Mapping[str, Column]) -> DataFrame:
+    """Per ``ds`` the mean of some columns from 0 to 1, as rows of the scorecard; one pass over the rows."""
+    means = (F.avg(good.cast("double")).alias(dimension) for dimension, good in dimensions.items())
+    wide = rows.groupBy("ds").agg(*means).unpivot(["ds"], list(dimensions), "dimension", "value")
+    return wide.select("ds", F.lit(source).alias("source"), "dimension", "value")
 
 
 def timeliness(files: Iterable[Mapping[str, Any]], landed: Mapping[str, datetime], limit: timedelta) -> list[Share]:
@@ -79,38 +87,42 @@ def landing_times(use_case: UseCase, days: Sequence[date]) -> dict[str, datetime
 
 def accessibility(readable: Mapping[tuple[str, str], int], lines: Iterable[Mapping[str, Any]]) -> list[Share]:
     """Rows that were read by name, of those that the ingest book says were accepted; both by (ds, source)."""
-    shares = []
+    found = []
     for line in lines:
         if line["ingested"]:
             share = min(1.0, readable.get((line["ds"], line["source"]), 0) / line["ingested"])
-            shares.append((line["ds"], line["source"], "accessibility", share))
-    return shares
+            found.append((line["ds"], line["source"], "accessibility", share))
+    return found
 
 
 def readable_rows(spark: SparkSession, use_case: UseCase, names: Sequence[str]) -> dict[tuple[str, str], int]:
     """Rows of the raw tables by (ds, source) as the metastore's name leads to them; a lost data file has none."""
-    counts: dict[tuple[str, str], int] = {}
+    frames = []
     for contract in use_case.sources:
         table = spark.table(Lake(use_case.name).name(f"raw_{contract.name}")).where(F.col("ds").isin(*names))
         # A column's values are read: counting alone would be answered from the table's log.
         read = table.groupBy("ds").agg(F.count(F.col(contract.key)).alias("rows"))
-        counts |= {(row["ds"], contract.name): row["rows"] for row in read.collect()}
-    return counts
+        frames.append(read.withColumn("source", F.lit(contract.name)))
+    return {(row["ds"], row["source"]): row["rows"] for row in reduce(DataFrame.unionByName, frames).collect()}
 
 
 def fact_shares(use_case: UseCase, facts: Mapping[str, DataFrame], subjects: DataFrame) -> DataFrame:
     """Completeness, accuracy and consistency of the days that ``facts`` (by source) have: ``ds, source, dimension,
     value``. ``subjects`` are the subject source's facts of all days."""
-    quality, subject = use_case.quality, use_case.source(use_case.subject_source)
-    frames = []
-    for contract in use_case.sources:
-        of_source = facts[contract.name]
-        frames.append(completeness(of_source, contract, quality.empty_says.get(contract.name, ())))
-        if contract.name in quality.accuracy:
-            frames.append(accuracy(of_source, contract, quality.accuracy[contract.name]))
-        if contract.name in quality.about_subjects:
-            frames.append(consistency(of_source, contract, subjects, subject))
+    frames = (source_shares(use_case, source, facts[source.name], subjects) for source in use_case.sources)
     return reduce(DataFrame.unionByName, frames)
+
+
+def source_shares(use_case: UseCase, contract: Contract, facts: DataFrame, subjects: DataFrame) -> DataFrame:
+    """``fact_shares`` of one source."""
+    quality, subject = use_case.quality, use_case.source(use_case.subject_source)
+    dimensions = {"completeness": completeness(contract, quality.empty_says.get(contract.name, ()))}
+    if contract.name in quality.accuracy:
+        dimensions["accuracy"] = accuracy(quality.accuracy[contract.name])
+    if contract.name in quality.about_subjects:
+        dimensions["consistency"] = consistency(contract, subject)
+        facts = beside_subjects(facts, contract, subjects, subject)
+    return shares(facts, contract.name, dimensions)
 
 
 def assess(
@@ -120,11 +132,11 @@ def assess(
     names = book.names_of(days)
     facts = {contract.name: counting_facts(spark, use_case.name, contract.name) for contract in use_case.sources}
     chosen = {source: table.where(F.col("ds").isin(*names)) for source, table in facts.items()}
-    found = fact_shares(use_case, chosen, facts[use_case.subject_source]).collect()
-    shares = [(row["ds"], row["source"], row["dimension"], row["value"]) for row in found]
+    rows = fact_shares(use_case, chosen, facts[use_case.subject_source]).collect()
+    found = [(row["ds"], row["source"], row["dimension"], row["value"]) for row in rows]
     files = lake.read_rows(
         use_case.name, LANDING_FILES.name, ["ds", "source", "landing_key", "rows", "ingested_at"], names
     )
     limit = timedelta(hours=use_case.quality.timely_hours)
-    shares += timeliness(files, landing_times(use_case, days), limit)
-    return shares + accessibility(readable_rows(spark, use_case, names), lines)
+    found += timeliness(files, landing_times(use_case, days), limit)
+    return found + accessibility(readable_rows(spark, use_case, names), lines)

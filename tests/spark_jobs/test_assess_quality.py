@@ -2,9 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 
-from include.spark_jobs.assess_quality import accessibility, accuracy, completeness, consistency, timeliness
+from include.spark_jobs.assess_quality import (
+    accessibility,
+    accuracy,
+    beside_subjects,
+    completeness,
+    consistency,
+    shares,
+    timeliness,
+)
 from include.use_case import load_use_case
 
 USE_CASE = load_use_case("flight_delay")
@@ -27,36 +35,38 @@ def departures(spark: SparkSession, *rows: tuple[object, ...]) -> DataFrame:
     return spark.createDataFrame(list(rows), columns)
 
 
-def values(frame: DataFrame) -> dict[str, float]:
-    return {row["dimension"]: row["value"] for row in frame.collect()}
+def values(facts: DataFrame, **dimensions: Column) -> dict[str, float]:
+    rows = shares(facts, DEPARTURES.name, dimensions).collect()
+    assert {(row["ds"], row["source"]) for row in rows} == {(DS, DEPARTURES.name)}
+    return {row["dimension"]: row["value"] for row in rows}
 
 
 def test_a_delay_that_is_not_the_difference_of_its_times_is_inaccurate(spark: SparkSession) -> None:
     facts = departures(spark, flight(1, 5), flight(2, -3), flight(3, 7, late=1), flight(4))
-    assert values(accuracy(facts, DEPARTURES, USE_CASE.quality.accuracy["departures"])) == {"accuracy": 0.75}
+    assert values(facts, accuracy=accuracy(USE_CASE.quality.accuracy["departures"])) == {"accuracy": 0.75}
 
 
 def test_a_condition_that_a_null_leaves_open_counts_as_held(spark: SparkSession) -> None:
     facts = departures(spark, flight(1, tail=None), flight(2))
-    assert values(accuracy(facts, DEPARTURES, "tailnum = 'N1'")) == {"accuracy": 1.0}
+    assert values(facts, accuracy=accuracy("tailnum = 'N1'")) == {"accuracy": 1.0}
 
 
 def test_completeness_counts_what_may_be_empty(spark: SparkSession) -> None:
     facts = departures(spark, flight(1), flight(2, tail=None), flight(3, tail=None), flight(4))
-    assert values(completeness(facts, DEPARTURES)) == {"completeness": 0.5}
+    assert values(facts, completeness=completeness(DEPARTURES)) == {"completeness": 0.5}
 
 
 def test_completeness_leaves_out_what_says_something_by_being_empty(spark: SparkSession) -> None:
     facts = departures(spark, flight(1), flight(2, tail=None))
-    assert values(completeness(facts, DEPARTURES, ["tailnum"])) == {"completeness": 1.0}
+    assert values(facts, completeness=completeness(DEPARTURES, ["tailnum"])) == {"completeness": 1.0}
 
 
 def test_a_fact_agrees_with_its_subject_in_every_shared_field(spark: SparkSession) -> None:
     # f1 equal (an aircraft that is missing on both sides is equal), f2 to another destination, f3 of nobody
     subjects = departures(spark, flight(1, tail=None), flight(2, dest="ORD"))
     facts = departures(spark, flight(1, 5, tail=None), flight(2, 5), flight(3))
-    (share,) = values(consistency(facts, DEPARTURES, subjects, SCHEDULE)).values()
-    assert share == 1 / 3
+    beside = beside_subjects(facts, DEPARTURES, subjects, SCHEDULE)
+    assert values(beside, consistency=consistency(DEPARTURES, SCHEDULE)) == {"consistency": 1 / 3}
 
 
 def test_rows_count_as_timely_by_their_file() -> None:
