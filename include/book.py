@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake.exceptions import TableNotFoundError
 
@@ -131,9 +132,9 @@ def _count_tables(use_case: UseCase, ds: list[str]) -> Mapping[str, Counter[tupl
 Places = Mapping[tuple[str, int, str], int]
 
 
-def _places(use_case: UseCase, table: str, ds: Sequence[str]) -> Places:
-    """Rows of a table by landing file, line and day."""
-    found = lake.count_by(use_case.name, table, ["landing_key", "landing_line", "ds"], ds)
+def _places(use_case: UseCase, table: str, ds: Sequence[str], where: pc.Expression | None = None) -> Places:
+    """Rows of a table by landing file, line and day, of those for which ``where`` holds."""
+    found = lake.count_by(use_case.name, table, ["landing_key", "landing_line", "ds"], ds, where)
     return {(str(key), int(line), str(day)): count for (key, line, day), count in found.items()}
 
 
@@ -142,8 +143,10 @@ def _still_quarantined(use_case: UseCase, source: str, ds: Sequence[str]) -> Pla
     quarantined = _places(use_case, f"quarantine_{source}", ds)
     if not quarantined:
         return {}
-    days = sorted({day for _, _, day in quarantined})
-    return unreleased(quarantined, _places(use_case, f"raw_{source}", days))
+    keys, lines, days = (sorted(set(column)) for column in zip(*quarantined, strict=True))
+    # Not one row more than may be meant: a bad line in each day of a year leads to all files of that year.
+    meant = pc.field("landing_key").isin(keys) & pc.field("landing_line").isin(lines)
+    return unreleased(quarantined, _places(use_case, f"raw_{source}", days, meant))
 
 
 def unreleased(quarantined: Places, raw: Places) -> Places:
@@ -235,18 +238,17 @@ def subjects_by_day(use_case: UseCase, days: Sequence[date]) -> Counter[str]:
     contract = use_case.source(use_case.subject_source)
     announced = [day - timedelta(days=n) for day in days for n in range(contract.announced_days + 1)]
     columns = [contract.key, use_case.subject_time, "ds"]
-    withdrawn = retracted_files(use_case.name, contract.name)
+    withdrawn, wanted = retracted_files(use_case.name, contract.name), set(names_of(days))
     found = lake.dataset(use_case.name, f"raw_{contract.name}", names_of(announced)).to_table(
         columns=columns, filter=~pc.field("landing_key").isin(withdrawn) if withdrawn else None
     )
-    lead = timedelta(minutes=use_case.prediction_lead_minutes)
-    ids: dict[str, set[str]] = {day.isoformat(): set() for day in days}
-    for subject, moment, available in zip(*(found.column(name).to_pylist() for name in columns), strict=True):
-        day = (moment.astimezone(UTC) - lead).date()
-        in_time = timedelta(0) <= day - date.fromisoformat(available) <= timedelta(days=contract.announced_days)
-        if in_time and day.isoformat() in ids:
-            ids[day.isoformat()].add(subject)
-    return Counter({ds: len(found_ids) for ds, found_ids in ids.items()})
+    lead = pa.scalar(timedelta(minutes=use_case.prediction_lead_minutes))
+    day = pc.subtract(found[use_case.subject_time], lead).cast(pa.date32())
+    ahead = pc.days_between(found["ds"].cast(pa.string()).cast(pa.date32()), day)
+    in_time = pc.and_(pc.greater_equal(ahead, 0), pc.less_equal(ahead, contract.announced_days))
+    dated = pa.table({"ds": day.cast(pa.string()), "subject": found[contract.key]}).filter(in_time)
+    counts = dated.group_by("ds").aggregate([("subject", "count_distinct")]).to_pylist()
+    return Counter({row["ds"]: row["subject_count_distinct"] for row in counts if row["ds"] in wanted})
 
 
 def closed_days(use_case: UseCase, stage: str) -> set[str]:

@@ -7,6 +7,7 @@ It does not know what a table means (see ``tables``).
 import logging
 import operator
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import reduce
@@ -62,13 +63,15 @@ def read_rows(
     return list(dataset(use_case, table, ds).to_table(columns=names).to_pylist())
 
 
-def count_by(use_case: str, table: str, columns: Sequence[str], ds: Iterable[str]) -> dict[tuple[Any, ...], int]:
-    """Rows per combination of columns, over some days."""
-    found = dataset(use_case, table, ds).to_table(columns=list(columns))
-    if not found.num_rows:
-        return {}
-    grouped = found.group_by(list(columns)).aggregate([([], "count_all")]).to_pylist()
-    return {tuple(row[column] for column in columns): int(row["count_all"]) for row in grouped}
+def count_by(
+    use_case: str, table: str, columns: Sequence[str], ds: Iterable[str], where: pads.Expression | None = None
+) -> dict[tuple[Any, ...], int]:
+    """Rows per combination of columns, over some days, of those for which ``where`` holds; read batch by batch."""
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for batch in dataset(use_case, table, ds).to_batches(columns=list(columns), filter=where):
+        grouped = pa.Table.from_batches([batch]).group_by(list(columns)).aggregate([([], "count_all")])
+        counts.update({tuple(row[column] for column in columns): row["count_all"] for row in grouped.to_pylist()})
+    return dict(counts)
 
 
 def has_row(use_case: str, table: Table, row: Mapping[str, Any]) -> bool:

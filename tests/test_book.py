@@ -2,8 +2,11 @@
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from include import book
 from include.book import Entry, closed_in, days_needed, difference, label_days, newest_closing, unreleased
@@ -96,9 +99,32 @@ def test_the_book_is_read_once_however_many_days_there_are(monkeypatch: pytest.M
     assert book.earlier_days_open(USE_CASE, days) == [day.isoformat() for day in days[50:]]
     assert len(reads) == 1
     monkeypatch.setattr(book, "subjects_by_day", lambda _, asked: Counter(dict.fromkeys(book.names_of(asked), 3)))
-    monkeypatch.setattr(book.lake, "count_by", lambda _, __, ___, ds: {(name,): 3 for name in ds})
+    monkeypatch.setattr(book.lake, "count_by", lambda _, __, ___, ds, *____: {(name,): 3 for name in ds})
     monkeypatch.setattr(book.lake, "merge_rows", lambda *_, **__: 0)
     entries = book.close_preprocess_book(USE_CASE, days, "run")
     assert len(reads) == 2
     labelled = [entry.ds for entry in entries if entry.stage == book.LABELLING]
     assert labelled == [day.isoformat() for day in days[:49]], "the last ingested day's horizon is still open"
+
+
+def test_subjects_are_counted_by_the_day_of_their_prediction(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Flights are announced a day ahead at most, and predicted an hour before they leave."""
+
+    def flight(name: str, leaves: str, announced: str, file: str = "f") -> dict[str, object]:
+        moment = datetime.fromisoformat(f"{leaves}Z")
+        return {"id": name, "scheduled_departure": moment, "ds": announced, "landing_key": file}
+
+    rows = [
+        flight("day before", "2013-01-02T10:00", "2013-01-01"),
+        flight("same day", "2013-01-02T10:00", "2013-01-02"),
+        flight("predicted on the day before", "2013-01-02T00:59", "2013-01-01"),
+        flight("announced too late", "2013-01-02T00:59", "2013-01-02"),
+        flight("announced too early", "2013-01-03T10:00", "2013-01-01"),
+        flight("withdrawn", "2013-01-02T10:00", "2013-01-02", "bad"),
+        flight("another day", "2013-01-03T10:00", "2013-01-02"),
+    ]
+    write_deltalake(tmp_path, pa.Table.from_pylist([*rows, *rows[:1]]), partition_by=["ds"])
+    monkeypatch.setattr(book.lake, "open_table", lambda *_, **__: DeltaTable(str(tmp_path)))
+    monkeypatch.setattr(book, "retracted_files", lambda *_: ["bad"])
+    days = [date(2013, 1, 1), date(2013, 1, 2)]
+    assert book.subjects_by_day(USE_CASE, days) == {"2013-01-01": 1, "2013-01-02": 2}

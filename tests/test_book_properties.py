@@ -41,7 +41,7 @@ class World:
         return [{"landing_key": file, "landing_line": line, "ds": DAY.isoformat()} for file, line in lines]
 
     def count_by(
-        self, use_case: str, table: str, columns: Sequence[str], ds: Iterable[str]
+        self, use_case: str, table: str, columns: Sequence[str], ds: Iterable[str], where: object = None
     ) -> dict[tuple[Any, ...], int]:
         return dict(Counter(tuple(row[column] for column in columns) for row in self.rows(table)))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
@@ -67,3 +68,15 @@ def test_rows_by_day_come_from_the_log(opened: Callable[[], DeltaTable]) -> None
 def test_a_map_of_times_is_a_column_of_arrow() -> None:
     table = Table("t", "", (Column("seen", "map<string,timestamp>", ""),))
     assert lake.arrow_schema(table).field("seen").type == pa.map_(pa.string(), pa.timestamp("us", tz="UTC"))
+
+
+def test_rows_are_counted_by_their_columns(opened: Callable[[], DeltaTable]) -> None:
+    days = ["2013-01-01", "2013-01-02", "2013-01-03"]
+    lake.merge_rows("u", OLD, [row(f"{ds} {number}", number % 2, ds) for ds in days for number in range(5)])
+    lake.merge_rows("u", OLD, [row("late", 1.0, days[0])])
+    assert lake.count_by("u", "t", ["ds"], days[:2]) == {(days[0],): 6, (days[1],): 5}
+    assert lake.count_by("u", "t", ["ds", "value"], days[:1]) == {(days[0], 0.0): 3, (days[0], 1.0): 3}
+    assert lake.count_by("u", "t", ["ds"], days, pc.field("value") == 1.0) == dict.fromkeys([(days[0],)], 3) | {
+        (ds,): 2 for ds in days[1:]
+    }
+    assert lake.count_by("u", "t", ["ds"], ["2013-02-01"]) == {}

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 
 from include import book, lake
 from include.contracts.contract import Contract
-from include.features.assemble import feature_rows, with_prediction_time
+from include.features.assemble import DEFAULT_BUCKETS, feature_rows, with_prediction_time
 from include.landing import s3_client
 from include.locations import LANDING_BUCKET, Topics, reference_key
 from include.metrics import data_quality_id
@@ -39,6 +39,7 @@ log = logging.getLogger("preprocess_features")
 DAYS_A_PART = 8
 #: A short span is cut by the day, up to so many parts.
 SHORT_SPAN_PARTS = 4
+SUBJECTS_A_BUCKET = 100_000
 
 
 class EarlierDaysOpen(ValueError):
@@ -121,8 +122,27 @@ def reference_table(content: bytes) -> pa.Table:
     return pa.table(dict(zip(header, values, strict=True)))
 
 
+def ingest_lines(use_case: UseCase, days: Sequence[date]) -> list[dict[str, Any]]:
+    """The ingest book's lines of some days."""
+    columns = ["ds", "stage", "source", "landed", "ingested", "quarantined", "duplicate"]
+    lines = lake.read_rows(use_case.name, BOOK.name, columns, book.names_of(days))
+    return [line for line in lines if line["stage"] == book.INGEST]
+
+
+def buckets_for(use_case: UseCase, lines: Sequence[Mapping[str, Any]]) -> int:
+    """How many buckets hold the subjects in the ingest book's ``lines``: a worker has no more of them in a longer
+    span."""
+    subjects = sum(int(line["ingested"]) for line in lines if line["source"] == use_case.subject_source)
+    return max(DEFAULT_BUCKETS, math.ceil(subjects / SUBJECTS_A_BUCKET))
+
+
 def write_features(
-    spark: SparkSession, use_case: UseCase, days: Sequence[date], references: Mapping[str, pa.Table], run_id: str
+    spark: SparkSession,
+    use_case: UseCase,
+    days: Sequence[date],
+    references: Mapping[str, pa.Table],
+    run_id: str,
+    buckets: int = DEFAULT_BUCKETS,
 ) -> None:
     """Compute the features of the days' subjects and rewrite those days of the table in one commit."""
     contract = use_case.source(use_case.subject_source)
@@ -130,7 +150,7 @@ def write_features(
     subjects = subjects_of(facts, use_case, days)
     history = timedelta(days=use_case.history_days)
     tiles = of_days(read_table(spark, use_case.name, TILES.name), days[0] - history, days[-1])
-    rows = feature_rows(subjects, tiles, references, use_case)
+    rows = feature_rows(subjects, tiles, references, use_case, buckets)
     clustered = (
         rows.withColumn("run_id", F.lit(run_id))
         .repartition("ds")
@@ -212,12 +232,15 @@ def book_shares(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, 
 
 
 def quality_messages(
-    spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str, now: datetime
+    spark: SparkSession,
+    use_case: UseCase,
+    days: Sequence[date],
+    lines: Sequence[Mapping[str, Any]],
+    run_id: str,
+    now: datetime,
 ) -> DataFrame:
-    """Kafka messages (key metric id, value JSON) of kind ``data_quality`` for every source and day."""
-    columns = ["ds", "stage", "source", "landed", "ingested", "quarantined", "duplicate"]
-    lines = lake.read_rows(use_case.name, BOOK.name, columns, book.names_of(days))
-    lines = [line for line in lines if line["stage"] == book.INGEST]
+    """Kafka messages (key metric id, value JSON) of kind ``data_quality`` for every source and day; ``lines`` are the
+    ingest book's."""
     shares = book_shares(lines) + assess(spark, use_case, days, lines)
     rows = [(data_quality_id(use_case.name, ds, source, dim, v), ds, source, dim, v) for ds, source, dim, v in shares]
     frame = spark.createDataFrame(rows, "metric_id string, ds string, source string, dimension string, value double")
@@ -236,18 +259,18 @@ def send(messages: DataFrame, topic: str, kafka: KafkaSettings) -> None:
 def preprocess(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str) -> None:
     """Write tiles, features and labels of some days, then announce each day and its data quality."""
     refuse_open_days(use_case, days, book.closed_days(use_case, book.INGEST))
-    references = read_references(s3_client(), use_case)
+    references, lines = read_references(s3_client(), use_case), ingest_lines(use_case, days)
     write_tiles(spark, use_case, tile_days(use_case, days, book.closed_days(use_case, book.PREPROCESS)), run_id)
     closing = [date.fromisoformat(ds) for ds in book.closed_label_days(use_case, days)]
-    with ThreadPoolExecutor(
-        2
-    ) as pool:  # both read facts and tiles alone, and a small day's time goes into planning, which one core does
-        features = pool.submit(write_features, spark, use_case, days, references, run_id)
+    # Both read facts and tiles alone, and a small day's time goes into planning, which one core does.
+    with ThreadPoolExecutor(2) as pool:
+        buckets = buckets_for(use_case, lines)
+        features = pool.submit(write_features, spark, use_case, days, references, run_id, buckets)
         labels = pool.submit(write_labels, spark, use_case, closing, run_id)
         features.result()
         labels.result()
     kafka, topics, now = KafkaSettings.from_environment(), Topics(use_case.name), datetime.now(UTC)
-    send(quality_messages(spark, use_case, days, run_id, now), topics.metrics, kafka)
+    send(quality_messages(spark, use_case, days, lines, run_id, now), topics.metrics, kafka)
     counts = day_counts(spark, use_case, days).persist()
     send(announcements(counts, use_case.name, run_id, now), topics.batch_events, kafka)
     for row in counts.orderBy("ds").collect():
