@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from confluent_kafka.cimpl import NewTopic
 from include.landing import object_sizes, s3_client
 from include.locations import LAKE_BUCKET, LANDING_BUCKET, MODELS_BUCKET, Topics
 from include.settings import KafkaSettings
+from local_stack.layout import layout_from
 from tests.bench.batch import download, wait_until_quiet
 from tests.bench.scale.job import JOBS
 from tests.bench.scale.world import World, land
@@ -64,10 +65,15 @@ def world_of(millions: float) -> World:
     return World(f"scale_{str(millions).replace('.', '_')}", copies, days)
 
 
-def watched(start: Callable[[], "subprocess.Popen[bytes]"]) -> tuple[float, float, float]:
-    """Run a process to its end: wall seconds, largest resident set of one process of its tree, and of all (MiB)."""
+def watched(name: str, command: Sequence[str]) -> tuple[float, float, float]:
+    """Run a command to its end: wall seconds, largest resident set of one process of its tree, and of all (MiB).
+
+    What it prints lies in a file of that name below the stack's state; raises ``RuntimeError`` naming it.
+    """
+    log = layout_from().logs / f"bench-{name}.log"
     began, peak, whole = time.monotonic(), 0.0, 0.0
-    process = start()
+    with log.open("wb") as printed:
+        process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
     ended = threading.Event()
     root = psutil.Process(process.pid)
     while not ended.wait(SAMPLE_S):
@@ -76,7 +82,7 @@ def watched(start: Callable[[], "subprocess.Popen[bytes]"]) -> tuple[float, floa
         if process.poll() is not None:
             ended.set()
     if process.returncode:
-        raise RuntimeError(f"{process.args!r} ended with {process.returncode}: its log is above")
+        raise RuntimeError(f"{name} ended with {process.returncode}: {log} says why")
     return time.monotonic() - began, peak / MIB, whole / MIB
 
 
@@ -99,16 +105,15 @@ def family(root: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def submitted(world: World, job: str) -> "subprocess.Popen[bytes]":
-    """Start a job; training needs no JVM."""
-    words = [str(Path(__file__).with_name("job.py")), job, *world.words]
+def submitted(world: World, job: str) -> list[str]:
+    """The command of a job; training needs no JVM."""
     start = [sys.executable] if job == "train" else ["spark-submit", "--master", os.environ["SPARK_MASTER"]]
-    return subprocess.Popen([*start, *words], stdout=subprocess.DEVNULL)
+    return [*start, str(Path(__file__).with_name("job.py")), job, *world.words]
 
 
-def by_duckdb(world: World, folder: Path) -> "subprocess.Popen[bytes]":
-    """Start DuckDB over the files."""
-    return subprocess.Popen([sys.executable, "-m", "tests.bench.scale.rival", *world.words, "--folder", str(folder)])
+def by_duckdb(world: World, folder: Path) -> list[str]:
+    """The command of DuckDB over the files."""
+    return [sys.executable, "-m", "tests.bench.scale.rival", *world.words, "--folder", str(folder)]
 
 
 def measure(millions: float, duckdb: bool) -> Iterator[Measured]:
@@ -120,11 +125,11 @@ def measure(millions: float, duckdb: bool) -> Iterator[Measured]:
     admin = make_topics(KafkaSettings.from_environment().bootstrap, [NewTopic(name, 1) for name in names])
     landed = land(s3_client(), world)
     for job in JOBS:
-        yield Measured(landed, job, *watched(lambda job=job: submitted(world, job)))  # type: ignore[misc]
+        yield Measured(landed, job, *watched(job, submitted(world, job)))
         if job == "preprocess" and duckdb:
             with tempfile.TemporaryDirectory(prefix="scale-") as folder:
                 download(world.use_case(), world.days, Path(folder))
-                yield Measured(landed, "DuckDB", *watched(lambda: by_duckdb(world, Path(folder))))
+                yield Measured(landed, "DuckDB", *watched("duckdb", by_duckdb(world, Path(folder))))
     admin.delete_topics(names)
     forget(world)
 
