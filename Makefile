@@ -112,7 +112,7 @@ bench-backfill: install ## the same days as one window and day by day, through A
 
 bench-scale: install ## time and memory of the batch layer at 0.3, 3 and 30 million facts: ARGS="--sizes 0.3 3"
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
-	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore ray && source .local/bench/conf/process.env && $(PY) -m tests.bench.scale $(ARGS)
+	trap '$(STACK) down' EXIT; $(STACK) up s3 kafka mysql metastore && source .local/bench/conf/process.env && $(PY) -m tests.bench.scale $(ARGS)
 
 bench-serving: install ## MySQL under 16 analysts at rest and during refreshes of 30 days, Hive over a year beside DuckDB
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
