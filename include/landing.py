@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 import boto3
 from botocore.client import Config
 
-from include.locations import LANDING_BUCKET, SUCCESS_MARKER, landing_prefix
+from include.locations import LANDING_BUCKET, SUCCESS_MARKER, landing_prefix, reference_key
 from include.settings import S3Settings
 
 CSV_SUFFIX = ".csv.gz"
@@ -35,6 +35,10 @@ class LandingIncomplete(ValueError):
 
 class LandingUnreadable(ValueError):
     """A landing file is no gzip, no UTF-8 or not the CSV or JSON lines that its name promises; names the file."""
+
+
+class ReferenceMissing(LookupError):
+    """A reference table has not landed yet; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -208,3 +212,12 @@ def count_rows(client: Any, key: str) -> int:
     """How many data rows a landing object holds, read from the object itself."""
     content = io.BytesIO(client.get_object(Bucket=LANDING_BUCKET, Key=key)["Body"].read())
     return sum(1 for _ in read_rows(key, content))
+
+
+def reference_content(client: Any, use_case: str, name: str) -> bytes:
+    """A reference table's file (gzipped CSV) as it lies there; raises ``ReferenceMissing``."""
+    key = reference_key(use_case, name)
+    try:
+        return cast(bytes, client.get_object(Bucket=LANDING_BUCKET, Key=key)["Body"].read())
+    except client.exceptions.NoSuchKey as error:
+        raise ReferenceMissing(f"reference s3://{LANDING_BUCKET}/{key} has not landed yet") from error

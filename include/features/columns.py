@@ -55,6 +55,27 @@ def key_texts(table: pa.Table, fields: tuple[str, ...]) -> list[str | None]:
     return keys
 
 
+def read_reference(reference: Reference, content: bytes) -> pa.Table:
+    """The declared columns of a gzipped CSV with a header, as texts; an empty value is null, and no other is.
+
+    Raises ``ValueError`` naming the reference and what is wrong with the file.
+    """
+    names = [reference.key_column, *reference.columns]
+    # By themselves PyArrow's readers take NA, null and their like for nulls: a code may well be called that.
+    convert = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()),
+        include_columns=names,
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    try:
+        plain = pa.BufferReader(gzip.decompress(content))
+        return pa.csv.read_csv(plain, parse_options=parse, convert_options=convert)
+    except (OSError, EOFError, KeyError, pa.ArrowException) as error:
+        raise ValueError(f"reference {reference.name!r}: {error}") from error
+
+
 @dataclass(frozen=True)
 class ReferenceTable:
     """A reference in memory: key -> row, and one array per column whose last element means "no such key"."""
@@ -78,14 +99,8 @@ class ReferenceTable:
 
     @classmethod
     def from_csv(cls, reference: Reference, content: bytes) -> "ReferenceTable":
-        """Read a gzipped CSV file with a header."""
-        names = [reference.key_column, *reference.columns]
-        options = pa.csv.ConvertOptions(
-            column_types={name: pa.string() for name in names}, include_columns=names, strings_can_be_null=True
-        )
-        return cls.from_arrow(
-            reference, pa.csv.read_csv(pa.BufferReader(gzip.decompress(content)), convert_options=options)
-        )
+        """Read a file as ``read_reference`` does."""
+        return cls.from_arrow(reference, read_reference(reference, content))
 
     def lookup(self, keys: Iterable[str | None], count: int) -> dict[str, NDArray[Any]]:
         """The columns ``{name}_{column}`` for ``count`` keys."""

@@ -16,10 +16,10 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from include.contracts.json_columns import judged_messages
+from include.features.columns import read_reference
 from include.features.spec import Reference
-from include.landing import s3_client
-from include.locations import LANDING_BUCKET, Topics, reference_key
-from include.spark_jobs.preprocess_features import reference_table
+from include.landing import reference_content, s3_client
+from include.locations import Topics
 from include.streaming import messages
 from include.streaming.messages import INVALID, PROBLEM_TYPE, QUERIES, RECORD_CHARACTERS, TITLES
 from include.use_case import PREDICTION_TIME, UseCase, too_near
@@ -37,21 +37,13 @@ class ReferenceFile:
     version: str
 
 
-class ReferenceMissing(LookupError):
-    """A reference table has not landed yet; the message names it."""
-
-
 def read_reference_files(client: Any, use_case: UseCase) -> list[ReferenceFile]:
     """Every reference of the use case from the landing bucket; raises ``ReferenceMissing``."""
     found = []
     for reference in use_case.features.references:
-        key = reference_key(use_case.name, reference.name)
-        try:
-            content = client.get_object(Bucket=LANDING_BUCKET, Key=key)["Body"].read()
-        except client.exceptions.NoSuchKey as error:
-            raise ReferenceMissing(f"reference s3://{LANDING_BUCKET}/{key} has not landed yet") from error
+        content = reference_content(client, use_case.name, reference.name)
         version = hashlib.sha256(gzip.decompress(content)).hexdigest()
-        found.append(ReferenceFile(reference, reference_table(content), version))
+        found.append(ReferenceFile(reference, read_reference(reference, content), version))
     return found
 
 

@@ -6,9 +6,6 @@ Whole days of a derived table are rewritten in one commit, so the same days agai
 one run the same as its days one by one. Refuses while a day that the windows need has an open ingest book.
 """
 
-import csv
-import gzip
-import io
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -23,8 +20,9 @@ from pyspark.sql import functions as F
 from include import book, lake
 from include.contracts.contract import Contract
 from include.features.assemble import DEFAULT_BUCKETS, feature_rows, with_prediction_time
-from include.landing import s3_client
-from include.locations import LANDING_BUCKET, Topics, reference_key
+from include.features.columns import read_reference
+from include.landing import reference_content, s3_client
+from include.locations import Topics
 from include.metrics import data_quality_id
 from include.settings import KafkaSettings
 from include.spark_jobs.assess_quality import assess
@@ -104,22 +102,11 @@ def subjects_of(facts: DataFrame, use_case: UseCase, days: Sequence[date]) -> Da
 
 
 def read_references(client: Any, use_case: UseCase) -> dict[str, pa.Table]:
-    """The reference tables as text columns, empty = null, read from the landing bucket."""
+    """The reference tables as text columns, empty = null, from the landing bucket; raises ``ReferenceMissing``."""
     return {
-        reference.name: reference_table(
-            client.get_object(Bucket=LANDING_BUCKET, Key=reference_key(use_case.name, reference.name))["Body"].read()
-        )
+        reference.name: read_reference(reference, reference_content(client, use_case.name, reference.name))
         for reference in use_case.features.references
     }
-
-
-def reference_table(content: bytes) -> pa.Table:
-    """A gzipped CSV with a header as an Arrow table of strings; empty values are null."""
-    rows = csv.reader(io.StringIO(gzip.decompress(content).decode("utf-8"), newline=""))
-    header = next(rows, [])
-    columns = list(zip(*rows, strict=True)) or [() for _ in header]
-    values = [pa.array([value or None for value in column], pa.string()) for column in columns]
-    return pa.table(dict(zip(header, values, strict=True)))
 
 
 def ingest_lines(use_case: UseCase, days: Sequence[date]) -> list[dict[str, Any]]:

@@ -23,10 +23,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from include.bundle.store import DirectoryStore, ObjectStore, S3Store
+from include.landing import ReferenceMissing
 from include.locations import Topics
 from include.settings import KafkaSettings, S3Settings, SettingError, require
 from include.spark_jobs.count_facts import FactCounter, arrivals_stream, kafka_stream
-from include.spark_jobs.prepare_queries import ReferenceMissing, prepared_stream
+from include.spark_jobs.prepare_queries import prepared_stream
 from include.spark_jobs.session import open_stream_session, start_job
 from include.streaming.journal import Journal
 from include.use_case import UseCase, load_use_case

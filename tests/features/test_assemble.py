@@ -1,5 +1,6 @@
 """Features of a batch in Spark equal those of one query at a time in this process, on real flights."""
 
+import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +16,14 @@ from pyspark.sql import functions as F
 
 from include.contracts.columns import judged
 from include.features.assemble import feature_rows, lookups_of, pivot, window_columns, with_prediction_time
-from include.features.columns import ReferenceTable, compute_features, key_texts, numpy_column, numpy_columns
+from include.features.columns import (
+    ReferenceTable,
+    compute_features,
+    key_texts,
+    numpy_column,
+    numpy_columns,
+    read_reference,
+)
 from include.features.spec import FeatureSet, Reference
 from include.tiles.build import build_tiles
 from include.tiles.kernel import Floats, TileIndex, minutes_of
@@ -185,6 +193,35 @@ def test_a_reference_that_repeats_a_key_is_an_error() -> None:
     reference = Reference("r", "key", "key", {"x": "numeric"}, "")
     with pytest.raises(ValueError, match="repeats keys"):
         ReferenceTable.from_arrow(reference, pa.table({"key": ["a", "a"], "x": ["1", "2"]}))
+
+
+CODES = Reference("codes", "code", "code", {"name": "text"}, "")
+
+
+def test_a_reference_is_text_with_empty_as_null_and_nothing_else() -> None:
+    content = gzip.compress(b'code,more,name\n1,x,"A, B"\n2,x,\nNA,x,null\n3,x,"two\nlines"\n')
+    assert read_reference(CODES, content).to_pylist() == [
+        {"code": "1", "name": "A, B"},
+        {"code": "2", "name": None},
+        {"code": "NA", "name": "null"},
+        {"code": "3", "name": "two\nlines"},
+    ]
+    assert read_reference(CODES, gzip.compress(b"code,name\n")).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        (b"code,name\n", "gzip"),
+        (gzip.compress(b"code,name\n")[:-9], "end-of-stream"),
+        (gzip.compress(b""), "Empty CSV"),
+        (gzip.compress(b"code,title\n1,A\n"), "'name'"),
+        (gzip.compress(b"code,name\n1\n"), "Expected 2 columns, got 1"),
+    ],
+)
+def test_a_reference_that_cannot_be_read_is_named(content: bytes, wrong: str) -> None:
+    with pytest.raises(ValueError, match=f"reference 'codes': .*{wrong}"):
+        read_reference(CODES, content)
 
 
 def test_a_text_where_a_reference_has_numbers_is_named() -> None:

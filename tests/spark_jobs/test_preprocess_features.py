@@ -1,6 +1,5 @@
 """Preprocess' pure parts: which days, which subjects, references, announcements and shares."""
 
-import gzip
 import json
 from datetime import UTC, date, datetime, timedelta
 
@@ -16,7 +15,6 @@ from include.spark_jobs.preprocess_features import (
     buckets_for,
     for_label_days,
     partitions_of,
-    reference_table,
     refuse_open_days,
     subjects_of,
     tile_days,
@@ -69,12 +67,6 @@ def test_a_label_day_sees_facts_until_its_horizon_ends(spark: SparkSession) -> N
 
     assert seen(departures) == {"2013-01-02": ["2", "3"], "2013-01-03": ["3", "4"]}
     assert seen(timetable) == {"2013-01-02": ["1", "2", "3"], "2013-01-03": ["2", "3", "4"]}
-
-
-def test_a_reference_is_text_with_empty_as_null() -> None:
-    table = reference_table(gzip.compress(b'code,name\n1,"A, B"\n2,\n'))
-    assert table.to_pylist() == [{"code": "1", "name": "A, B"}, {"code": "2", "name": None}]
-    assert reference_table(gzip.compress(b"code,name\n")).num_rows == 0
 
 
 def test_every_day_is_announced_by_its_key(spark: SparkSession) -> None:
