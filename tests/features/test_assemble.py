@@ -218,6 +218,7 @@ def test_a_reference_is_text_with_empty_as_null_and_nothing_else() -> None:
         (gzip.compress(b"code,title\n1,A\n"), "'name'"),
         (gzip.compress(b"code,name\n1\n"), "Expected 2 columns, got 1"),
     ],
+    ids=["plain", "cut", "empty", "column", "ragged"],
 )
 def test_a_reference_that_cannot_be_read_is_named(content: bytes, wrong: str) -> None:
     with pytest.raises(ValueError, match=f"reference 'codes': .*{wrong}"):
