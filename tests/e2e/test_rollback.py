@@ -56,6 +56,7 @@ def test_the_form_puts_the_former_champion_back() -> None:
     head = read_ledger(store, USE_CASE.name)[-1]
     assert (head.event, head.model_id, head.parent_id) == ("rolled_back", line.parent_id, model_id)
     assert (head.actor, head.reason, head.run_id) == (os.environ["AIRFLOW_USER"], "its weights are random", run_id)
-    assert served()["model_id"] == head.model_id
-    (receipt,) = airflow.xcom("rollback_model", run_id, "wait_for_receipt")
-    assert (receipt["kind"], receipt["sequence"]) == ("model_loaded", head.sequence)
+    # Where several services share the queries each gives a receipt, and the DAG waits for the first.
+    receipts = airflow.xcom("rollback_model", run_id, "wait_for_receipt")
+    assert {(receipt["kind"], receipt["sequence"]) for receipt in receipts} == {("model_loaded", head.sequence)}
+    wait_until_served(head.model_id)
