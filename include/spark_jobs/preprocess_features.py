@@ -129,7 +129,7 @@ def write_features(
     days: Sequence[date],
     references: Mapping[str, pa.Table],
     run_id: str,
-    buckets: int = DEFAULT_BUCKETS,
+    buckets: int,
 ) -> None:
     """Compute the features of the days' subjects and rewrite those days of the table in one commit."""
     contract = use_case.source(use_case.subject_source)
@@ -249,9 +249,9 @@ def preprocess(spark: SparkSession, use_case: UseCase, days: Sequence[date], run
     references, lines = read_references(s3_client(), use_case), ingest_lines(use_case, days)
     write_tiles(spark, use_case, tile_days(use_case, days, book.closed_days(use_case, book.PREPROCESS)), run_id)
     closing = [date.fromisoformat(ds) for ds in book.closed_label_days(use_case, days)]
+    buckets = buckets_for(use_case, lines)
     # Both read facts and tiles alone, and a small day's time goes into planning, which one core does.
     with ThreadPoolExecutor(2) as pool:
-        buckets = buckets_for(use_case, lines)
         features = pool.submit(write_features, spark, use_case, days, references, run_id, buckets)
         labels = pool.submit(write_labels, spark, use_case, closing, run_id)
         features.result()

@@ -51,10 +51,10 @@ def packed(rows: pd.DataFrame) -> bytes:
 def reference_files(folder: Path) -> dict[str, bytes]:
     """Landing key -> content of every reference table, all columns as the package has them."""
     names = (reference.name for reference in REFERENCES)
-    return {reference_key(USE_CASE, name): packed(read_reference(folder, name)) for name in names}
+    return {reference_key(USE_CASE, name): packed(packaged_reference(folder, name)) for name in names}
 
 
-def read_reference(folder: Path, name: str) -> pd.DataFrame:
+def packaged_reference(folder: Path, name: str) -> pd.DataFrame:
     """A reference table of the package as texts; what it has no value for is missing."""
     return pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False, na_values=MISSING)
 

@@ -110,7 +110,7 @@ def land(client: Any, world: World) -> int:
 
 def references(world: World, names: Names) -> dict[str, pd.DataFrame]:
     """Every copy's aircraft and airports."""
-    planes, airports = (feeder.read_reference(upstream.data_folder(), name) for name in ("planes", "airports"))
+    planes, airports = (feeder.packaged_reference(upstream.data_folder(), name) for name in ("planes", "airports"))
     flown_to = airports[airports["faa"].isin(names["dest"][0])]
     return {
         "planes": pd.concat(planes.assign(tailnum=aircraft(planes["tailnum"], copy)) for copy in range(world.copies)),
