@@ -35,10 +35,18 @@ def judged(rows: DataFrame, contract: Contract, nested: Mapping[str, Column] | N
     values = [typed(field, texts[field.name]).alias(field.name) for field in contract.fields]
     # Two selections, so that Spark parses each text once and not once per rule.
     parsed = rows.select(*values, *carried, *kept)
-    verdicts = F.array(*(_verdict(field, (nested or {}).get(field.name)) for field in contract.fields))
-    judgement = F.filter(verdicts, lambda verdict: verdict.isNotNull())
+    judgement = those_given(*(_verdict(field, (nested or {}).get(field.name)) for field in contract.fields))
     fields = [F.col(name) for name in contract.field_names]
     return with_times(parsed.select(*fields, *carried, judgement.alias("reasons")), contract)
+
+
+def those_given(*texts: Column) -> Column:
+    """An array of those of different texts that are not null.
+
+    ``array_compact`` is a function of higher order: Spark interprets its arguments, row by row, all the rules of a
+    contract with them, instead of compiling them.
+    """
+    return F.array_except(F.array(*texts), F.array(F.lit(None).cast("string")))
 
 
 def with_times(facts: DataFrame, contract: Contract) -> DataFrame:

@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from include.contracts import reasons
-from include.contracts.columns import judged
+from include.contracts.columns import judged, those_given
 from include.contracts.contract import Contract
 
 VALUE = "value"
@@ -29,7 +29,7 @@ def judged_messages(messages: DataFrame, contract: Contract) -> DataFrame:
         {_FIELDS: F.from_json(VALUE, schema, JSON_OPTIONS), _VARIANT: F.try_parse_json(F.col(VALUE))}
     )
     nested = {name: _is_nested(name) for name in contract.field_names}
-    flags = F.array_compact(F.array(*(F.when(nested[name], F.lit(name)) for name in contract.field_names)))
+    flags = those_given(*(F.when(nested[name], F.lit(name)) for name in contract.field_names))
     texts = [F.when(~nested[n], F.col(_FIELDS).getField(n)).alias(n) for n in contract.field_names]
     carried = [F.col(name) for name in messages.columns]
     rows = parsed.select(*texts, *carried, _is_object().alias("is object"), flags.alias("nested"))
