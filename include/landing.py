@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 import boto3
 from botocore.client import Config
@@ -53,8 +53,7 @@ class LandingFile:
     header: tuple[str, ...] | None
 
 
-@dataclass(frozen=True)
-class LandedRow:
+class LandedRow(NamedTuple):
     """One data row as text: ``line`` counts data rows of the file from 1; ``problem`` says what is not tabular."""
 
     line: int
@@ -175,9 +174,9 @@ def _csv_rows(text: IO[str]) -> Iterator[LandedRow]:
 def csv_row(line: int, header: list[str], values: list[str]) -> LandedRow:
     """Name the values of one CSV row; empty is null, and what has no name is kept under ``+1``, ``+2``, ..."""
     named: dict[str, str | None] = {name: value or None for name, value in zip(header, values, strict=False)}
-    named |= {f"+{i}": value for i, value in enumerate(values[len(header) :], start=1)}
     if len(values) == len(header):
         return LandedRow(line, named)
+    named |= {f"+{i}": value for i, value in enumerate(values[len(header) :], start=1)}
     return LandedRow(line, named, f"row: has {len(values)} values, the header has {len(header)}")
 
 

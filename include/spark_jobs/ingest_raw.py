@@ -10,11 +10,13 @@ is that of landing key and line, so a span in one run gives the same tables as i
 import io
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -22,9 +24,9 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from include import lake
-from include.contracts.columns import judged, schema_differences
+from include.contracts.columns import judged, schema_differences, those_given
 from include.contracts.contract import Contract
-from include.landing import LandingFile, hash_files, list_landing, read_rows, s3_client
+from include.landing import LandedRow, LandingFile, hash_files, list_landing, read_rows, s3_client
 from include.locations import LANDING_BUCKET, Lake
 from include.spark_jobs.catalog import counting_facts, create_tables, days_between, of_days, read_table
 from include.spark_jobs.session import job_arguments, start_job
@@ -40,6 +42,8 @@ UNKNOWN_FIELDS = "row: has unknown fields "
 WRONG_DAY = "row: available on "
 #: What became of a row. ``known``: an earlier try of this ingest has committed it already.
 STATUSES = ("new", "known", "quarantined", "duplicate")
+#: Made once: ``json.dumps`` would make an encoder for every row.
+as_json = json.JSONEncoder(ensure_ascii=False).encode
 #: Sources whose facts are judged side by side: to plan a statement, not to run it, is most of a small day's time.
 SOURCES_AT_ONCE = 3
 
@@ -128,24 +132,26 @@ def parse_objects(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> It
 
 
 def _parse_object(key: str, content: bytes, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    rows: list[dict[str, Any]] = []
+    rows = read_rows(key, io.BytesIO(content))
+    while batch := list(islice(rows, BATCH_ROWS)):
+        yield _batch(key, batch, names)
+
+
+def _batch(key: str, rows: Sequence[LandedRow], names: Sequence[str]) -> pa.RecordBatch:
     known = frozenset(names)
-    for row in read_rows(key, io.BytesIO(content)):
-        unknown = sorted(name for name in row.values if name not in known and not name.startswith("+"))
-        problem = row.problem or (f"{UNKNOWN_FIELDS}{', '.join(unknown)}" if unknown else None)
-        record = json.dumps(dict(row.values), ensure_ascii=False)
-        named = {name: row.values.get(name) for name in names}
-        rows.append(named | {"record": record, "problem": problem, "landing_key": key, "landing_line": row.line})
-        if len(rows) >= BATCH_ROWS:
-            yield _batch(rows, names)
-            rows = []
-    if rows:
-        yield _batch(rows, names)
+    columns = {name: pa.array([row.values.get(name) for row in rows], pa.string()) for name in names}
+    columns["record"] = pa.array([as_json(row.values) for row in rows], pa.string())
+    columns["problem"] = pa.array([row.problem or _unknown_fields(row, known) for row in rows], pa.string())
+    columns["landing_key"] = pa.array([key] * len(rows), pa.string())
+    columns["landing_line"] = pa.array([row.line for row in rows], pa.int64())
+    return pa.RecordBatch.from_pydict(columns)
 
 
-def _batch(rows: list[dict[str, Any]], names: Sequence[str]) -> pa.RecordBatch:
-    texts = [pa.field(name, pa.string()) for name in (*names, "record", "problem", "landing_key")]
-    return pa.RecordBatch.from_pylist(rows, schema=pa.schema([*texts, pa.field("landing_line", pa.int64())]))
+def _unknown_fields(row: LandedRow, known: Set[str]) -> str | None:
+    if row.values.keys() <= known:
+        return None
+    unknown = sorted(name for name in row.values if name not in known and not name.startswith("+"))
+    return f"{UNKNOWN_FIELDS}{', '.join(unknown)}" if unknown else None
 
 
 def with_landing_reasons(rows: DataFrame) -> DataFrame:
@@ -155,7 +161,7 @@ def with_landing_reasons(rows: DataFrame) -> DataFrame:
         F.col("available_at").isNotNull() & (available != F.col("ds")),
         F.concat(F.lit(WRONG_DAY), available, F.lit(", landed in "), F.col("ds")),
     )
-    additional = F.array_compact(F.array(F.col("problem"), wrong_day))
+    additional = those_given(F.col("problem"), wrong_day)
     return rows.withColumn("reasons", F.concat(F.coalesce("reasons", F.array().cast("array<string>")), additional))
 
 
@@ -164,9 +170,22 @@ def fact_digest(contract: Contract) -> Column:
     return F.sha2(F.to_json(F.struct(*contract.field_names)), 256)
 
 
-def known_facts(raw: DataFrame, contract: Contract) -> DataFrame:
-    """What the raw table already holds: per id the digest and where it came from."""
-    return raw.select(
+def contested_ids(rows: DataFrame, raw: DataFrame, contract: Contract) -> DataFrame:
+    """The ids that more than one of ``rows`` claims, or that ``raw`` holds already (then with its ``ds``).
+
+    Ids alone are read of the whole table and shuffled: whether an id is free says the history, not the day.
+    """
+    ids = rows.select(contract.key)
+    several = ids.groupBy(contract.key).count().where("count > 1")
+    held = raw.select(contract.key, "ds").join(ids, contract.key, "left_semi")
+    return several.select(contract.key, F.lit(None).cast("string").alias("ds")).unionByName(held)
+
+
+def known_facts(raw: DataFrame, contested: DataFrame, contract: Contract) -> DataFrame:
+    """What the raw table already holds of the contested ids: per id the digest and where it came from."""
+    days = [row["ds"] for row in contested.select("ds").distinct().collect()]
+    held = raw.where(F.col("ds").isin(days)).join(contested.select(contract.key), contract.key, "left_semi")
+    return held.select(
         F.col(contract.key),
         fact_digest(contract).alias("known_digest"),
         F.col("landing_key").alias("known_file"),
@@ -175,16 +194,28 @@ def known_facts(raw: DataFrame, contract: Contract) -> DataFrame:
     )
 
 
-def classified(rows: DataFrame, known: DataFrame, contract: Contract) -> DataFrame:
+def classified(rows: DataFrame, contested: DataFrame, raw: DataFrame, contract: Contract) -> DataFrame:
     """Add ``status`` to judged rows: new, known, quarantined (with reasons) or duplicate.
+
+    A good row whose id is not contested is new; the others are compared. Evaluated again after its new rows were
+    appended to ``raw`` these are known, and the rest is as it was: that is what a repeat after a crash relies on.
+    """
+    rows = rows.withColumn("good", ~F.col("repeated") & (F.size("reasons") == 0))
+    status = F.when(F.col("repeated"), "duplicate").when(~F.col("good"), "quarantined").otherwise("new")
+    ids = contested.select(contract.key)
+    free = rows.join(ids, contract.key, "left_anti").withColumn("status", status)
+    compared = compare(rows.join(ids, contract.key, "left_semi"), known_facts(raw, contested, contract), contract)
+    return free.unionByName(compared.select(free.columns))
+
+
+def compare(rows: DataFrame, known: DataFrame, contract: Contract) -> DataFrame:
+    """Add ``status`` to judged rows (with ``good``) of contested ids.
 
     An id belongs to the fact in ``known``, or else to the first good row of ``rows`` by landing key and line.
     """
-    good = ~F.col("repeated") & (F.size("reasons") == 0)
     ordered = Window.partitionBy(contract.key, "good").orderBy("landing_key", "landing_line")
     ranked = (
-        rows.withColumn("good", good)
-        .withColumn("digest", fact_digest(contract))
+        rows.withColumn("digest", fact_digest(contract))
         .withColumn("rank", F.row_number().over(ordered))
         .withColumn("first_digest", F.first("digest").over(ordered))
         .join(known, contract.key, "left")
@@ -255,6 +286,17 @@ def append_rows(rows: DataFrame, use_case: str, table: Table, contract: Contract
     )
 
 
+@contextmanager
+def kept(frame: DataFrame) -> Iterator[DataFrame]:
+    """Compute a frame once and keep it; its true size is known from then on, by which Spark chooses how to join it."""
+    frame.persist()
+    try:
+        frame.count()
+        yield frame
+    finally:
+        frame.unpersist()
+
+
 def ingest_source(
     spark: SparkSession, use_case: UseCase, contract: Contract, plan: FilePlan, run_id: str
 ) -> list[dict[str, Any]]:
@@ -262,19 +304,17 @@ def ingest_source(
     files = [file for file in plan.new if file.source == contract.name]
     if not files:
         return []
-    landed = read_landing(spark, files, plan.repeated, contract)
     # A withdrawn fact holds no id: a corrected file may bring it anew.
     raw = counting_facts(spark, use_case.name, contract.name)
-    rows = classified(with_landing_reasons(judged(landed, contract)), known_facts(raw, contract), contract).persist()
-    try:
+    landed = with_landing_reasons(judged(read_landing(spark, files, plan.repeated, contract), contract))
+    with kept(landed), kept(contested_ids(landed, raw, contract)) as contested:
+        rows = classified(landed, contested, raw, contract)
         counts = counts_by_file(rows)
         written = landing_file_rows(files, counts, run_id, datetime.now(UTC))
         if any(found["new"] for found in counts.values()):
             append_rows(rows.where("status = 'new'"), use_case.name, raw_table(contract), contract, run_id)
         if any(found["quarantined"] for found in counts.values()):
             _append_quarantine(spark, use_case.name, rows, contract, files, run_id)
-    finally:
-        rows.unpersist()
     log.info("%s: %s", contract.name, summary(written))
     return written
 

@@ -28,7 +28,7 @@ from include.spark_jobs.ingest_raw import (
     WRONG_DAY,
     append_rows,
     classified,
-    known_facts,
+    contested_ids,
     with_landing_reasons,
 )
 from include.spark_jobs.session import span_parser, start_job
@@ -99,8 +99,8 @@ def not_tabular(reason: Column) -> Column:
 
 def judged_again(quarantine: DataFrame, raw: DataFrame, contract: Contract) -> DataFrame:
     """Quarantined rows with ``status`` by the contract of now: one of ``OUTCOMES``, each key once."""
-    landed = as_landed(quarantine, contract)
-    return classified(with_landing_reasons(judged(landed, contract)), known_facts(raw, contract), contract)
+    landed = with_landing_reasons(judged(as_landed(quarantine, contract), contract))
+    return classified(landed, contested_ids(landed, raw, contract), raw, contract)
 
 
 def recounted(files: Iterable[Mapping[str, Any]], ingested: Mapping[tuple[Any, ...], int]) -> list[dict[str, Any]]:

@@ -56,6 +56,8 @@ def spark_conf(
         "spark.sql.catalogImplementation": "hive",
         "spark.hadoop.hive.metastore.uris": metastore_uri,
         "spark.sql.adaptive.enabled": "true",
+        # What a job keeps it reads a few times and drops: to find each column's best coding costs more than it saves.
+        "spark.sql.inMemoryColumnarStorage.compressed": "false",
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
         **_session_conf(master, shuffle_partitions),

@@ -1,13 +1,16 @@
 """Ingest's pure parts: what to do with files, how rows are read, and what becomes of each row."""
 
+import contextlib
 import dataclasses
 import gzip
+import io
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from include.contracts.columns import judged
 from include.contracts.contract import Contract, Field, MomentRule
@@ -17,6 +20,7 @@ from include.spark_jobs.ingest_raw import (
     LandingHeaderWrong,
     check_headers,
     classified,
+    contested_ids,
     known_facts,
     landing_file_rows,
     parse_objects,
@@ -128,9 +132,8 @@ def judge(
     spark: SparkSession, rows: Sequence[Row], raw: Sequence[Row] = ()
 ) -> dict[tuple[str, int], tuple[str, list[str]]]:
     before = judged(landed(spark, raw), CONTRACT).drop("reasons")
-    found = classified(
-        with_landing_reasons(judged(landed(spark, rows), CONTRACT)), known_facts(before, CONTRACT), CONTRACT
-    )
+    found = with_landing_reasons(judged(landed(spark, rows), CONTRACT))
+    found = classified(found, contested_ids(found, before, CONTRACT), before, CONTRACT)
     return {(r["landing_key"], r["landing_line"]): (r["status"], list(r["reasons"])) for r in found.collect()}
 
 
@@ -162,6 +165,54 @@ def test_each_row_gets_its_status(spark: SparkSession) -> None:
     assert found[("b", 1)][1] == found[("b", 4)][1] == [OTHER_FACT]
     assert found[("a", 3)][1] == ["value: '-1' is below 0"]
     assert found[("a", 1)][1] == []
+
+
+def test_an_id_is_contested_that_two_rows_claim_or_history_holds(spark: SparkSession) -> None:
+    rows = landed(spark, [(n, "05:00:00", "2", "now", 1, False) for n in ("new", "twice", "twice", "old", "gone")])
+    assert contests(rows, history(spark, "old", "other")) == {("twice", None), ("old", "2013-01-01")}
+    assert contests(rows.where("id = 'new'"), history(spark, "old")) == set()
+
+
+def contests(rows: DataFrame, raw: DataFrame) -> set[tuple[str, str | None]]:
+    return {(row["id"], row["ds"]) for row in contested_ids(rows, raw, CONTRACT).collect()}
+
+
+def history(spark: SparkSession, *ids: str) -> DataFrame:
+    """Raw facts, the first of them of 2013-01-01, the second of the day after, and so on."""
+    rows = [(id_, "01:00:00", "1", "before", n, False) for n, id_ in enumerate(ids, start=1)]
+    facts = judged(landed(spark, rows), CONTRACT).drop("reasons")
+    return facts.withColumn("ds", F.format_string("2013-01-%02d", "landing_line"))
+
+
+def test_only_days_that_hold_a_contested_id_are_opened(spark: SparkSession) -> None:
+    raw = history(spark, "a", "b", "c")
+    rows = landed(spark, [(n, "05:00:00", "2", "now", 1, False) for n in "bx"])
+    contested = contested_ids(rows, raw, CONTRACT)
+    assert [row["id"] for row in known_facts(raw, contested, CONTRACT).collect()] == ["b"]
+    nothing = known_facts(raw, contested_ids(rows.where("id = 'x'"), raw, CONTRACT), CONTRACT)
+    assert "LocalTableScan <empty>" in plan_of(nothing)
+
+
+def test_after_its_new_rows_were_appended_nothing_else_has_changed(spark: SparkSession) -> None:
+    rows = [
+        ("first", "01:00:00", "1", "a", 1, False),
+        ("first", "01:00:00", "1", "a", 2, False),
+        ("first", "01:00:00", "2", "b", 1, False),
+        ("bad", "01:00:00", "-1", "a", 3, False),
+        ("alone", "01:00:00", "1", "b", 2, False),
+    ]
+    at_first = judge(spark, rows)
+    new = [row for row in rows if at_first[row[3], row[4]][0] == "new"]
+    assert judge(spark, rows, new) == {
+        at: ("known" if status == "new" else status, reasons) for at, (status, reasons) in at_first.items()
+    }
+
+
+def plan_of(frame: DataFrame) -> str:
+    """The physical plan, as text."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        frame.explain()
+    return printed.getvalue()
 
 
 def test_a_fact_of_another_day_is_quarantined(spark: SparkSession) -> None:

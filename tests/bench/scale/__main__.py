@@ -1,6 +1,6 @@
-"""Time and memory of ingest, preprocessing, training and refresh as the facts grow: ``make bench-scale``.
+"""Time and memory of ingest, preprocessing, training and refresh as the facts grow, and of one more day after them.
 
-    python -m tests.bench.scale [--sizes 0.3 3 30] [--without-duckdb]
+    make bench-scale, or python -m tests.bench.scale [--sizes 0.3 3 30] [--without-duckdb]
 
 A size is million facts. Each job runs as its DAG would submit it, starts included. ``peak`` is the largest resident set
 that any one of its processes had (JVM, Python driver, Python worker, Ray), sampled; ``all`` that of all together.
@@ -27,7 +27,7 @@ from include.locations import LAKE_BUCKET, LANDING_BUCKET, MODELS_BUCKET, Topics
 from include.settings import KafkaSettings
 from local_stack.layout import layout_from
 from tests.bench.batch import download, wait_until_quiet
-from tests.bench.scale.job import JOBS
+from tests.bench.scale.job import JOBS, NIGHT
 from tests.bench.scale.world import World, land
 from tests.kafka_topics import make_topics
 
@@ -54,7 +54,7 @@ class Measured:
         """A line of the table."""
         rate = self.facts / self.seconds
         sizes = f"{self.peak_mib:>10.0f}{self.all_mib:>10.0f}"
-        return f"{self.facts:>12} {self.job:<12}{self.seconds:>9.1f}{rate:>10.0f}{sizes}"
+        return f"{self.facts:>12} {self.job:<18}{self.seconds:>9.1f}{rate:>10.0f}{sizes}"
 
 
 def world_of(millions: float) -> World:
@@ -70,7 +70,7 @@ def watched(name: str, command: Sequence[str]) -> tuple[float, float, float]:
 
     What it prints lies in a file of that name below the stack's state; raises ``RuntimeError`` naming it.
     """
-    log = layout_from().logs / f"bench-{name}.log"
+    log = layout_from().logs / f"bench-{name.replace(' ', '-')}.log"
     began, peak, whole = time.monotonic(), 0.0, 0.0
     with log.open("wb") as printed:
         process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
@@ -123,13 +123,15 @@ def measure(millions: float, duckdb: bool) -> Iterator[Measured]:
     facts = [topics.facts(source.name) for source in world.use_case().sources]
     names = [topics.metrics, topics.batch_events, topics.predictions, topics.models, *facts]
     admin = make_topics(KafkaSettings.from_environment().bootstrap, [NewTopic(name, 1) for name in names])
-    landed = land(s3_client(), world)
+    landed, next_day = land(s3_client(), world)
     for job in JOBS:
         yield Measured(landed, job, *watched(job, submitted(world, job)))
         if job == "preprocess" and duckdb:
             with tempfile.TemporaryDirectory(prefix="scale-") as folder:
                 download(world.use_case(), world.days, Path(folder))
                 yield Measured(landed, "DuckDB", *watched("duckdb", by_duckdb(world, Path(folder))))
+    for job in NIGHT:
+        yield Measured(next_day, job, *watched(job, submitted(world, job)))
     admin.delete_topics(names)
     forget(world)
 
@@ -150,7 +152,7 @@ def main() -> None:
     options = parser.parse_args()
     wait_until_quiet()
     print(f"{os.cpu_count()} cores, load before {os.getloadavg()[0]:.1f}")
-    print(f"{'facts':>12} {'job':<12}{'seconds':>9}{'facts/s':>10}{'peak MiB':>10}{'all MiB':>10}", flush=True)
+    print(f"{'facts':>12} {'job':<18}{'seconds':>9}{'facts/s':>10}{'peak MiB':>10}{'all MiB':>10}", flush=True)
     for millions in sorted(options.sizes):
         for found in measure(millions, not options.without_duckdb):
             print(found.words(), flush=True)

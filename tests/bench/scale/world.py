@@ -58,6 +58,11 @@ class World:
         return [FIRST + timedelta(days=number) for number in range(self.day_count)]
 
     @property
+    def next_day(self) -> date:
+        """The day after them, for a night over all that history."""
+        return FIRST + timedelta(days=self.day_count)
+
+    @property
     def words(self) -> list[str]:
         """As arguments of a command line, which ``world_from`` reads."""
         return ["--name", self.name, "--copies", str(self.copies), "--days", str(self.day_count)]
@@ -99,13 +104,17 @@ def knowing(contract: Contract, origins: tuple[str, ...]) -> Contract:
     return dataclasses.replace(contract, fields=tuple(fields))
 
 
-def land(client: Any, world: World) -> int:
-    """Land all days and the references, a file for each source and day; returns how many facts."""
+def land(client: Any, world: World) -> tuple[int, int]:
+    """Land all days, the next one and the references, a file for each source and day.
+
+    Returns how many facts all days have, and how many the next one.
+    """
     year = upstream.read_upstream(upstream.data_folder())
     names = {field: world.names(field, sorted(year.flights[field].unique())) for field in CODES}
     for reference, table in references(world, names).items():
         client.put_object(Bucket=LANDING_BUCKET, Key=reference_key(world.name, reference), Body=feeder.packed(table))
-    return sum(land_span(client, world, year, names, span) for span in spans(world))
+    facts = sum(land_span(client, world, year, names, span) for span in spans(world))
+    return facts, land_span(client, world, year, names, (world.next_day, world.next_day))
 
 
 def references(world: World, names: Names) -> dict[str, pd.DataFrame]:
