@@ -1,6 +1,8 @@
 """Installing: what is pinned is checked, and what is missing is one clear line."""
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,45 @@ def test_a_broken_download_leaves_no_stamp(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(StackError, match="the next run goes on from here"):
         bootstrap.make_venv(layout)
     assert not (layout.venv / ".lock-sha256").exists()
+
+
+@pytest.fixture
+def java(tmp_path: Path) -> Callable[..., list[str]]:
+    """The wrapper around a program that prints what it was given."""
+    real, wrapper = tmp_path / "real", tmp_path / "java" / "bin" / "java"
+    wrapper.parent.mkdir(parents=True)
+    real.write_text("#!/bin/bash\nprintf '%s\\n' \"$@\"\n")
+    wrapper.write_text(bootstrap.JAVA_WRAPPER.format(java=f'"{real}"'))
+    for program in (real, wrapper):
+        program.chmod(0o755)
+    return lambda *args: subprocess.run([wrapper, *args], capture_output=True, text=True, check=True).stdout.split("\n")
+
+
+SUBMIT = "org.apache.spark.deploy.SparkSubmit"
+
+
+def test_a_job_has_jars_alone_on_its_class_path_and_takes_its_classes_from_an_archive(
+    java: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    given = java("-cp", "/j/spark/*:/s/conf/spark/:/j/pyspark/*", "-Xmx1g", SUBMIT, "--master", "local[2]", "job.py")
+    assert given[-8:] == ["-cp", "/j/spark/*:/j/pyspark/*", "-Xmx1g", SUBMIT, "--master", "local[2]", "job.py", ""]
+    assert "-Dlog4j2.configurationFile=file:/s/conf/spark/log4j2.properties" in given
+    assert f"-XX:SharedArchiveFile={tmp_path}/java/bin/../jobs.jsa" in given
+    assert "-XX:+AutoCreateSharedArchive" in given
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-Xmx128m", "-cp", "/j/pyspark/*", "org.apache.spark.launcher.Main", SUBMIT, "job.py"],
+        ["-cp", "/s/conf/hiveserver2/:/j/pyspark/*", SUBMIT, "--class", "HiveThriftServer2", "spark-internal"],
+        ["-cp", "/s/conf/spark/:/j/pyspark/*", "org.apache.spark.deploy.worker.Worker", "spark://m:7077"],
+        ["-cp", "/j/kafka/*", "kafka.Kafka", "kafka.properties"],
+    ],
+)
+def test_other_programs_get_what_they_were_given(java: Callable[..., list[str]], command: list[str]) -> None:
+    assert java(*command) == [*command, ""]
+    assert java("--add-modules=jdk.incubator.vector", *command) == [*command, ""]
 
 
 def test_the_lock_file_is_small() -> None:
