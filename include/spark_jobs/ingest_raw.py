@@ -181,9 +181,8 @@ def contested_ids(rows: DataFrame, raw: DataFrame, contract: Contract) -> DataFr
     return several.select(contract.key, F.lit(None).cast("string").alias("ds")).unionByName(held)
 
 
-def known_facts(raw: DataFrame, contested: DataFrame, contract: Contract) -> DataFrame:
-    """What the raw table already holds of the contested ids: per id the digest and where it came from."""
-    days = [row["ds"] for row in contested.select("ds").distinct().collect()]
+def known_facts(raw: DataFrame, contested: DataFrame, days: Sequence[str | None], contract: Contract) -> DataFrame:
+    """What the raw table holds of the contested ids, on these days: per id the digest and where it came from."""
     held = raw.where(F.col("ds").isin(days)).join(contested.select(contract.key), contract.key, "left_semi")
     return held.select(
         F.col(contract.key),
@@ -202,9 +201,12 @@ def classified(rows: DataFrame, contested: DataFrame, raw: DataFrame, contract: 
     """
     rows = rows.withColumn("good", ~F.col("repeated") & (F.size("reasons") == 0))
     status = F.when(F.col("repeated"), "duplicate").when(~F.col("good"), "quarantined").otherwise("new")
-    ids = contested.select(contract.key)
+    days = [row["ds"] for row in contested.select("ds").distinct().collect()]
+    if not days:
+        return rows.withColumn("status", status)
+    ids, known = contested.select(contract.key), known_facts(raw, contested, days, contract)
     free = rows.join(ids, contract.key, "left_anti").withColumn("status", status)
-    compared = compare(rows.join(ids, contract.key, "left_semi"), known_facts(raw, contested, contract), contract)
+    compared = compare(rows.join(ids, contract.key, "left_semi"), known, contract)
     return free.unionByName(compared.select(free.columns))
 
 
@@ -216,8 +218,7 @@ def compare(rows: DataFrame, known: DataFrame, contract: Contract) -> DataFrame:
     ordered = Window.partitionBy(contract.key, "good").orderBy("landing_key", "landing_line")
     ranked = (
         rows.withColumn("digest", fact_digest(contract))
-        .withColumn("rank", F.row_number().over(ordered))
-        .withColumn("first_digest", F.first("digest").over(ordered))
+        .withColumns({"rank": F.row_number().over(ordered), "first_digest": F.first("digest").over(ordered)})
         .join(known, contract.key, "left")
     )
     own = F.col("known_digest").isNotNull()
@@ -274,8 +275,7 @@ def landing_file_rows(
 def append_rows(rows: DataFrame, use_case: str, table: Table, contract: Contract, run_id: str) -> None:
     """Append rows to a raw or quarantine table in one commit, one file a day."""
     (
-        rows.withColumn("contract_version", F.lit(contract.version))
-        .withColumn("run_id", F.lit(run_id))
+        rows.withColumns({"contract_version": F.lit(contract.version), "run_id": F.lit(run_id)})
         .select(*(column.name for column in table.columns))
         .repartition("ds")
         .sortWithinPartitions("ds", "landing_key", "landing_line")

@@ -1,9 +1,7 @@
 """Ingest's pure parts: what to do with files, how rows are read, and what becomes of each row."""
 
-import contextlib
 import dataclasses
 import gzip
-import io
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -184,13 +182,20 @@ def history(spark: SparkSession, *ids: str) -> DataFrame:
     return facts.withColumn("ds", F.format_string("2013-01-%02d", "landing_line"))
 
 
-def test_only_days_that_hold_a_contested_id_are_opened(spark: SparkSession) -> None:
+def test_only_contested_facts_of_their_days_are_digested(spark: SparkSession) -> None:
     raw = history(spark, "a", "b", "c")
-    rows = landed(spark, [(n, "05:00:00", "2", "now", 1, False) for n in "bx"])
-    contested = contested_ids(rows, raw, CONTRACT)
-    assert [row["id"] for row in known_facts(raw, contested, CONTRACT).collect()] == ["b"]
-    nothing = known_facts(raw, contested_ids(rows.where("id = 'x'"), raw, CONTRACT), CONTRACT)
-    assert "LocalTableScan <empty>" in plan_of(nothing)
+    contested = contested_ids(landed(spark, [(n, "05:00:00", "2", "now", 1, False) for n in "bx"]), raw, CONTRACT)
+    assert [row["id"] for row in known_facts(raw, contested, ["2013-01-02"], CONTRACT).collect()] == ["b"]
+    assert known_facts(raw, contested, ["2013-01-01"], CONTRACT).collect() == []
+
+
+def test_where_no_id_is_contested_the_history_is_not_opened(spark: SparkSession) -> None:
+    rows = with_landing_reasons(judged(landed(spark, [("x", "05:00:00", "2", "now", 1, False)]), CONTRACT))
+    nobody = contested_ids(rows, history(spark, "a"), CONTRACT)
+    (row,) = classified(
+        rows, nobody, history(spark, "a").where(F.raise_error(F.lit("opened")).cast("boolean")), CONTRACT
+    ).collect()
+    assert row["status"] == "new"
 
 
 def test_after_its_new_rows_were_appended_nothing_else_has_changed(spark: SparkSession) -> None:
@@ -206,13 +211,6 @@ def test_after_its_new_rows_were_appended_nothing_else_has_changed(spark: SparkS
     assert judge(spark, rows, new) == {
         at: ("known" if status == "new" else status, reasons) for at, (status, reasons) in at_first.items()
     }
-
-
-def plan_of(frame: DataFrame) -> str:
-    """The physical plan, as text."""
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        frame.explain()
-    return printed.getvalue()
 
 
 def test_a_fact_of_another_day_is_quarantined(spark: SparkSession) -> None:
