@@ -111,11 +111,20 @@ SUBMIT = "org.apache.spark.deploy.SparkSubmit"
 def test_a_job_has_jars_alone_on_its_class_path_and_takes_its_classes_from_an_archive(
     java: Callable[..., list[str]], tmp_path: Path
 ) -> None:
+    (tmp_path / "java" / "jobs.jsa").touch()
     given = java("-cp", "/j/spark/*:/s/conf/spark/:/j/pyspark/*", "-Xmx1g", SUBMIT, "--master", "local[2]", "job.py")
     assert given[-8:] == ["-cp", "/j/spark/*:/j/pyspark/*", "-Xmx1g", SUBMIT, "--master", "local[2]", "job.py", ""]
     assert "-Dlog4j2.configurationFile=file:/s/conf/spark/log4j2.properties" in given
     assert f"-XX:SharedArchiveFile={tmp_path}/java/bin/../jobs.jsa" in given
-    assert "-XX:+AutoCreateSharedArchive" in given
+
+
+def test_an_ingest_leaves_the_archive(java: Callable[..., list[str]]) -> None:
+    path = ["-cp", "/s/conf/spark/:/j/pyspark/*", SUBMIT]
+    makes = "-XX:+AutoCreateSharedArchive"
+    assert makes in java(*path, "/p/include/spark_jobs/ingest_raw.py", "--use-case", "flight_delay")
+    assert makes not in java(*path, "/p/include/spark_jobs/stream.py", "--use-case", "flight_delay")
+    assert makes not in java(*path, "pyspark-shell")
+    assert not any("SharedArchiveFile" in argument for argument in java(*path, "pyspark-shell")), "there is none yet"
 
 
 @pytest.mark.parametrize(
