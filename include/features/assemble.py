@@ -1,7 +1,8 @@
 """Features in batch: subjects meet their tiles in Spark, and the kernel and the feature function run in its workers.
 
 Two shuffles, both into buckets, so that a worker holds one bucket of one kind of tile at a time however long the
-span of days is: first queries and tiles meet by kind and hash of key, then the answers meet their subjects.
+span of days is: first queries and tiles meet by kind and hash of key, then the answers meet their subjects. There are
+as many partitions as buckets: two sorted sides of one that is too large take each other's memory, and the task dies.
 Workers must be able to import ``include``. It knows no domain.
 """
 
@@ -25,7 +26,7 @@ from include.tiles.kernel import window_columns as kernel_columns
 from include.tiles.spec import Tile, Window
 from include.use_case import UseCase
 
-DEFAULT_BUCKETS = 8
+DEFAULT_BUCKETS = 4
 ANSWER_SCHEMA = "subject_id string, lookup int, answers array<double>"
 #: What a worker makes of one bucket of subjects and their window columns.
 Finish = Callable[[pa.Table, Mapping[str, Floats]], pa.Table]
@@ -161,7 +162,8 @@ def _assemble(
 
     bucketed = (subjects.drop(as_of) if as_of else subjects).withColumn("bucket", _bucket(key, buckets))
     by_subject = answers.withColumn("bucket", _bucket("subject_id", buckets))
-    return bucketed.groupBy("bucket").cogroup(by_subject.groupBy("bucket")).applyInArrow(combine, schema)
+    left, right = (side.repartition(buckets, "bucket").groupBy("bucket") for side in (bucketed, by_subject))
+    return left.cogroup(right).applyInArrow(combine, schema)
 
 
 def _bucket(column: str, buckets: int) -> Column:
@@ -197,7 +199,8 @@ def _answers(
     def answer(left: pa.Table, right: pa.Table) -> pa.Table:
         return answer_queries(left, right, lookups)
 
-    return queries.groupBy("group").cogroup(kept.groupBy("group")).applyInArrow(answer, ANSWER_SCHEMA)
+    asking, holding = (side.repartition(buckets, "group").groupBy("group") for side in (queries, kept))
+    return asking.cogroup(holding).applyInArrow(answer, ANSWER_SCHEMA)
 
 
 def answer_queries(queries: pa.Table, tiles: pa.Table, lookups: Sequence[Lookup]) -> pa.Table:

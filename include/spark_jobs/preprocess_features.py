@@ -37,7 +37,7 @@ log = logging.getLogger("preprocess_features")
 DAYS_A_PART = 8
 #: A short span is cut by the day, up to so many parts.
 SHORT_SPAN_PARTS = 4
-SUBJECTS_A_BUCKET = 100_000
+SUBJECTS_A_BUCKET = 25_000
 
 
 class EarlierDaysOpen(ValueError):

@@ -56,6 +56,9 @@ def spark_conf(
         "spark.sql.catalogImplementation": "hive",
         "spark.hadoop.hive.metastore.uris": metastore_uri,
         "spark.sql.adaptive.enabled": "true",
+        # Spark goes by compressed bytes, of files and of shuffles: 10 MB of them, its default, are ten times as many in
+        # memory, beside what tasks sort, and cannot be spilled.
+        "spark.sql.autoBroadcastJoinThreshold": "2MB",
         # What a job keeps it reads a few times and drops: to find each column's best coding costs more than it saves.
         "spark.sql.inMemoryColumnarStorage.compressed": "false",
         "spark.databricks.delta.snapshotPartitions": "1",

@@ -1,6 +1,7 @@
 """Features of a batch in Spark equal those of one query at a time in this process, on real flights."""
 
 import gzip
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -170,6 +171,13 @@ def test_window_columns_are_the_kernels_as_integers(world: World) -> None:
         assert rows.schema.field(name).type == pa.int64()
         found = numpy_column(rows.column(name).take(at))
         np.testing.assert_array_equal(found, expected[name])
+
+
+def test_a_span_with_more_buckets_has_more_partitions_and_no_more_shuffles(world: World) -> None:
+    rows = feature_rows(world.subjects, world.tiles, world.references, USE_CASE, buckets=9)
+    plan = rows._jdf.queryExecution().executedPlan().toString()
+    assert re.findall(r"Exchange hashpartitioning\((?:group|bucket)#\d+, (\d+)\)", plan) == ["9"] * 4, plan
+    assert plan.count("Exchange hashpartitioning") == 4, plan
 
 
 TILE = Tile("t", "s", ("key",), (Measure("count", "count"), Measure("x", "last", "x")))

@@ -98,5 +98,5 @@ def test_a_part_has_no_more_days_in_a_longer_span(days: int, parts: int) -> None
 
 def test_a_bucket_has_no_more_subjects_in_a_longer_span() -> None:
     lines = [{"source": "schedule", "ingested": 900}, {"source": "arrivals", "ingested": 9_000_000}]
-    assert buckets_for(USE_CASE, lines) == 8
-    assert buckets_for(USE_CASE, lines * 1000) == 9
+    assert buckets_for(USE_CASE, lines) == 4
+    assert buckets_for(USE_CASE, lines * 1000) == 36
