@@ -29,15 +29,15 @@ JAVA_WRAPPER = """#!/bin/bash
 # A job's JVM finds its classes loaded and checked in an archive. An ingest, which comes first and needs most of what
 # the others do, leaves it when it ends, where there is none for these jars. Nothing but jars may be on a job's class
 # path: the folder of settings is named to the log alone.
-last="" args=() job=() home="$(dirname "$0")/.."
+last="" args=() job=() make=() home="$(dirname "$0")/.."
 for arg in "$@"; do
   if [ "$last" = -cp ] && [[ "$*" = *" org.apache.spark.deploy.SparkSubmit "* && $arg =~ ([^:]*/conf/spark/): ]]; then
     arg="${{arg/"${{BASH_REMATCH[0]}}"/}}"
     job=("-Dlog4j2.configurationFile=file:${{BASH_REMATCH[1]}}log4j2.properties")
-    [[ -w "$home" && "$*" = *"/ingest_raw.py "* ]] && job+=(-XX:+AutoCreateSharedArchive)
+    [[ -w "$home" && "$*" = *"/ingest_raw.py "* ]] && make=(-XX:+AutoCreateSharedArchive)
     # A name without a file would cost the archive of the runtime's own classes too.
-    if [[ -e "$home/jobs.jsa" || ${{#job[@]}} = 2 ]]; then
-      job+=("-XX:SharedArchiveFile=$home/jobs.jsa" "-Xlog:cds*=off" "-Xlog:aot*=off")
+    if [[ -e "$home/jobs.jsa" || -n "${{make[*]}}" ]]; then
+      job+=("-XX:SharedArchiveFile=$home/jobs.jsa" "-Xlog:cds*=off" "-Xlog:aot*=off" "${{make[@]}}")
     fi
   fi
   [ "$arg" = --add-modules=jdk.incubator.vector ] || args+=("$arg")

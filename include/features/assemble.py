@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.group_ops import PandasCogroupedOps
 
 from include.features.columns import ReferenceTable, compute_features, numpy_column, numpy_columns
 from include.features.spec import FeatureSet
@@ -162,8 +163,13 @@ def _assemble(
 
     bucketed = (subjects.drop(as_of) if as_of else subjects).withColumn("bucket", _bucket(key, buckets))
     by_subject = answers.withColumn("bucket", _bucket("subject_id", buckets))
-    left, right = (side.repartition(buckets, "bucket").groupBy("bucket") for side in (bucketed, by_subject))
-    return left.cogroup(right).applyInArrow(combine, schema)
+    return _met(bucketed, by_subject, "bucket", buckets).applyInArrow(combine, schema)
+
+
+def _met(left: DataFrame, right: DataFrame, group: str, buckets: int) -> PandasCogroupedOps:
+    """The rows of both sides that are of one ``group`` together, in as many partitions as there are buckets."""
+    by_left, by_right = (side.repartition(buckets, group).groupBy(group) for side in (left, right))
+    return by_left.cogroup(by_right)
 
 
 def _bucket(column: str, buckets: int) -> Column:
@@ -199,8 +205,7 @@ def _answers(
     def answer(left: pa.Table, right: pa.Table) -> pa.Table:
         return answer_queries(left, right, lookups)
 
-    asking, holding = (side.repartition(buckets, "group").groupBy("group") for side in (queries, kept))
-    return asking.cogroup(holding).applyInArrow(answer, ANSWER_SCHEMA)
+    return _met(queries, kept, "group", buckets).applyInArrow(answer, ANSWER_SCHEMA)
 
 
 def answer_queries(queries: pa.Table, tiles: pa.Table, lookups: Sequence[Lookup]) -> pa.Table:

@@ -241,6 +241,25 @@ def compare(rows: DataFrame, known: DataFrame, contract: Contract) -> DataFrame:
     )
 
 
+@contextmanager
+def kept(frame: DataFrame) -> Iterator[DataFrame]:
+    """Compute a frame once and keep it; its true size is known from then on, by which Spark chooses how to join it."""
+    frame.persist()
+    try:
+        frame.count()
+        yield frame
+    finally:
+        frame.unpersist()
+
+
+@contextmanager
+def with_status(landed: DataFrame, raw: DataFrame, contract: Contract) -> Iterator[DataFrame]:
+    """Judge rows as they landed and classify them against ``raw``; what takes long is computed once and kept."""
+    rows = with_landing_reasons(judged(landed, contract))
+    with kept(rows), kept(contested_ids(rows, raw, contract)) as contested:
+        yield classified(rows, contested, raw, contract)
+
+
 def counts_by_file(rows: DataFrame) -> dict[str, dict[str, int]]:
     """Rows by landing key and status."""
     counts: dict[str, dict[str, int]] = {}
@@ -286,17 +305,6 @@ def append_rows(rows: DataFrame, use_case: str, table: Table, contract: Contract
     )
 
 
-@contextmanager
-def kept(frame: DataFrame) -> Iterator[DataFrame]:
-    """Compute a frame once and keep it; its true size is known from then on, by which Spark chooses how to join it."""
-    frame.persist()
-    try:
-        frame.count()
-        yield frame
-    finally:
-        frame.unpersist()
-
-
 def ingest_source(
     spark: SparkSession, use_case: UseCase, contract: Contract, plan: FilePlan, run_id: str
 ) -> list[dict[str, Any]]:
@@ -306,9 +314,7 @@ def ingest_source(
         return []
     # A withdrawn fact holds no id: a corrected file may bring it anew.
     raw = counting_facts(spark, use_case.name, contract.name)
-    landed = with_landing_reasons(judged(read_landing(spark, files, plan.repeated, contract), contract))
-    with kept(landed), kept(contested_ids(landed, raw, contract)) as contested:
-        rows = classified(landed, contested, raw, contract)
+    with with_status(read_landing(spark, files, plan.repeated, contract), raw, contract) as rows:
         counts = counts_by_file(rows)
         written = landing_file_rows(files, counts, run_id, datetime.now(UTC))
         if any(found["new"] for found in counts.values()):

@@ -20,16 +20,13 @@ from pyspark.sql import functions as F
 
 from include import lake
 from include.book import names_of
-from include.contracts.columns import judged
 from include.contracts.contract import Contract
 from include.spark_jobs.catalog import counting, counting_facts, create_tables, days_between, of_days, read_table
 from include.spark_jobs.ingest_raw import (
     UNKNOWN_FIELDS,
     WRONG_DAY,
     append_rows,
-    classified,
-    contested_ids,
-    with_landing_reasons,
+    with_status,
 )
 from include.spark_jobs.session import span_parser, start_job
 from include.tables import LANDING_FILES, quarantine_table, raw_table
@@ -97,12 +94,6 @@ def not_tabular(reason: Column) -> Column:
     return about_row & ~F.startswith(reason, F.lit(UNKNOWN_FIELDS)) & ~F.startswith(reason, F.lit(WRONG_DAY))
 
 
-def judged_again(quarantine: DataFrame, raw: DataFrame, contract: Contract) -> DataFrame:
-    """Quarantined rows with ``status`` by the contract of now: one of ``OUTCOMES``, each key once."""
-    landed = with_landing_reasons(judged(as_landed(quarantine, contract), contract))
-    return classified(landed, contested_ids(landed, raw, contract), raw, contract)
-
-
 def recounted(files: Iterable[Mapping[str, Any]], ingested: Mapping[tuple[Any, ...], int]) -> list[dict[str, Any]]:
     """Rows of ``landing_files`` with the rows that are in raw now; what is no duplicate either is in quarantine."""
     counted = []
@@ -122,13 +113,10 @@ def release(
     rejected = counting(read_table(spark, use_case.name, quarantine_table(contract).name), withdrawn)
     quarantine = with_reason(of_days(rejected, days[0], days[-1]), part)
     raw = counting_facts(spark, use_case.name, source)
-    rows = judged_again(quarantine, raw, contract).persist()
-    try:
+    with with_status(as_landed(quarantine, contract), raw, contract) as rows:
         counts = {(r["ds"], r["status"]): int(r["count"]) for r in rows.groupBy("ds", "status").count().collect()}
         if not dry_run and any(status == "new" for _, status in counts):
             append_rows(rows.where("status = 'new'"), use_case.name, raw_table(contract), contract, run_id)
-    finally:
-        rows.unpersist()
     if not dry_run:
         recount_files(use_case, contract, names_of(days))
     return Released(counts, dry_run)

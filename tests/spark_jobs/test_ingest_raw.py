@@ -24,6 +24,7 @@ from include.spark_jobs.ingest_raw import (
     parse_objects,
     plan_files,
     with_landing_reasons,
+    with_status,
 )
 
 CONTRACT = Contract(
@@ -130,9 +131,8 @@ def judge(
     spark: SparkSession, rows: Sequence[Row], raw: Sequence[Row] = ()
 ) -> dict[tuple[str, int], tuple[str, list[str]]]:
     before = judged(landed(spark, raw), CONTRACT).drop("reasons")
-    found = with_landing_reasons(judged(landed(spark, rows), CONTRACT))
-    found = classified(found, contested_ids(found, before, CONTRACT), before, CONTRACT)
-    return {(r["landing_key"], r["landing_line"]): (r["status"], list(r["reasons"])) for r in found.collect()}
+    with with_status(landed(spark, rows), before, CONTRACT) as found:
+        return {(r["landing_key"], r["landing_line"]): (r["status"], list(r["reasons"])) for r in found.collect()}
 
 
 def test_each_row_gets_its_status(spark: SparkSession) -> None:

@@ -11,8 +11,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from include.contracts.columns import judged
 from include.contracts.contract import Contract
-from include.spark_jobs.ingest_raw import landing_file_rows
-from include.spark_jobs.release_quarantine import Released, as_landed, judged_again, recounted, with_reason
+from include.spark_jobs.ingest_raw import landing_file_rows, with_status
+from include.spark_jobs.release_quarantine import Released, as_landed, recounted, with_reason
 from tests.spark_jobs.test_ingest_raw import CONTRACT, DAY, OTHER_FACT, landed, landing_file
 
 #: The mended contract: values below zero are allowed.
@@ -37,8 +37,9 @@ def raw(spark: SparkSession, *facts: tuple[str, str, str, str, int, bool]) -> Da
     return judged(landed(spark, facts), CONTRACT).drop("reasons")
 
 
-def statuses(rows: DataFrame) -> Mapping[tuple[str, int], str]:
-    return {(r["landing_key"], r["landing_line"]): r["status"] for r in rows.collect()}
+def statuses(rejected: DataFrame, there: DataFrame, contract: Contract) -> Mapping[tuple[str, int], str]:
+    with with_status(as_landed(rejected, contract), there, contract) as rows:
+        return {(r["landing_key"], r["landing_line"]): r["status"] for r in rows.collect()}
 
 
 def test_what_passes_now_is_released_and_what_does_not_stays(spark: SparkSession) -> None:
@@ -62,7 +63,7 @@ def test_what_passes_now_is_released_and_what_does_not_stays(spark: SparkSession
         ("known", "01:00:00", "7", "x", 1, False),
         ("known otherwise", "01:00:00", "9", "x", 2, False),
     ).unionByName(judged(before, MENDED).drop("reasons"), allowMissingColumns=True)
-    assert statuses(judged_again(rejected, there, MENDED)) == {
+    assert statuses(rejected, there, MENDED) == {
         ("a", 1): "new",
         ("a", 2): "quarantined",
         ("a", 3): "new",
@@ -75,7 +76,7 @@ def test_what_passes_now_is_released_and_what_does_not_stays(spark: SparkSession
         ("a", 8): "quarantined",
         ("a", 9): "quarantined",
     }
-    assert set(statuses(judged_again(rejected, there, CONTRACT)).values()) == {"quarantined", "duplicate"}
+    assert set(statuses(rejected, there, CONTRACT).values()) == {"quarantined", "duplicate"}
 
 
 @pytest.mark.parametrize("contract", [CONTRACT, MENDED])

@@ -59,13 +59,11 @@ NIGHT = {"night ingest": ingest, "night preprocess": preprocess}
 def main() -> None:
     """Run one job."""
     parser = parser_of_world(__doc__)
-    parser.add_argument("job", choices=[*JOBS, *NIGHT])
+    parser.add_argument("job", choices=JOBS | NIGHT)
     options = parser.parse_args()
     world = world_from(options)
-    if options.job in NIGHT:
-        NIGHT[options.job](world.use_case(), [world.next_day])
-    else:
-        JOBS[options.job](world.use_case(), world.days)
+    days = [world.next_day] if options.job in NIGHT else world.days
+    (JOBS | NIGHT)[options.job](world.use_case(), days)
 
 
 if __name__ == "__main__":
