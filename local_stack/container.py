@@ -30,7 +30,7 @@ from local_stack.ports import LOOPBACK, Ports
 from local_stack.secret_store import write_private
 from local_stack.servers import mysql, ray
 from local_stack.servers.spark import MASTER, WORKER
-from local_stack.spark_conf import cluster_conf, for_jobs, render, shared_secret, write_conf
+from local_stack.spark_conf import cluster_conf, for_jobs, long_spans, render, shared_secret, write_conf
 from local_stack.stack import Server, Stack
 
 #: In a container's own network; docker-compose.yml publishes on loopback.
@@ -114,7 +114,8 @@ def spark_connection(ports: Ports, environment: Mapping[str, str]) -> dict[str, 
     """Jobs run on the cluster, and each takes a part of it: another one may want to run at the same time."""
     share = {"spark.cores.max": "SPARK_JOB_CORES", "spark.executor.memory": "SPARK_EXECUTOR_MEMORY"}
     conf = {setting: environment[name] for setting, name in share.items() if environment.get(name)}
-    extra = {"deploy-mode": "client", "spark-binary": "spark-submit", "conf": conf}
+    long = long_spans(executors=False)
+    extra = {"deploy-mode": "client", "spark-binary": "spark-submit", "conf": conf, "long_spans": long}
     return {"conn_type": "spark", "host": f"spark://{ports.address('spark-master')}", "extra": extra}
 
 

@@ -40,6 +40,8 @@ BY_ROLE = (
 #: Without it the JVM keeps only 48 MiB for compiled code: Spark's generated classes fill that, and whenever they do the
 #: whole heap is collected.
 SHORT_LIVED_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
+#: A job of many minutes does: three million facts are preprocessed in 60 % of the time.
+LONG_LIVED_JVM = "-XX:+UseSerialGC"
 
 
 def spark_conf(

@@ -17,7 +17,7 @@ from local_stack.jars import sha256_of
 from local_stack.ports import Ports
 from local_stack.process import run_step
 from local_stack.secret_store import write_private
-from local_stack.spark_conf import spark_master
+from local_stack.spark_conf import long_spans, spark_master
 from local_stack.stack import Server, Stack, done_once
 
 #: How long one of Airflow's processes waits for another to end its write. SQLite's own 5 s are short on a busy machine:
@@ -150,7 +150,11 @@ def _connections(stack: Stack) -> dict[str, dict[str, Any]]:
         "lambda_dl_spark": {
             "conn_type": "spark",
             "host": spark_master(stack),
-            "extra": {"deploy-mode": "client", "spark-binary": "spark-submit"},
+            "extra": {
+                "deploy-mode": "client",
+                "spark-binary": "spark-submit",
+                "long_spans": long_spans(bool(stack.profile.spark_workers)),
+            },
         },
         "lambda_dl_ray": _http(ports, "ray-dashboard", secrets["ray_auth_token"]),
         "lambda_dl_predictor": _http(ports, "predictor", secrets["predictor_token"]),

@@ -9,7 +9,7 @@ import sys
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from lambda_dl.operators.spark_job import SparkJobOperator, data_error, end_process_group
+from lambda_dl.operators.spark_job import SparkJobOperator, data_error, end_process_group, settings_for
 
 CONNECTIONS = {
     "SPARK": {"conn_type": "spark", "host": "local[2]", "extra": {"conf": {"spark.driver.memory": "1g"}}},
@@ -55,6 +55,33 @@ def test_cluster_mode_is_refused(connected: None, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AIRFLOW_CONN_LAMBDA_DL_SPARK", json.dumps(fields))
     with pytest.raises(AirflowFailException, match="deploy-mode"):
         operator()._get_hook()
+
+
+LONG = {"conf": {"a": "1", "b": "1"}, "long_spans": {"days": 3, "conf": {"b": "2"}}}
+
+
+@pytest.mark.parametrize(("days", "b"), [(0, "1"), (2, "1"), (3, "2")])
+def test_a_long_span_has_settings_of_its_own(days: int, b: str) -> None:
+    assert settings_for(LONG, days) == {"a": "1", "b": b}
+    assert settings_for({"conf": LONG["conf"]}, days) == LONG["conf"]
+    assert settings_for({}, days) == {}
+
+
+@pytest.mark.parametrize("wrong", [{"days": "many", "conf": {}}, {"days": 3}, {"conf": {}}, 3])
+def test_settings_for_long_spans_that_make_no_sense_are_named(wrong: object) -> None:
+    with pytest.raises(AirflowFailException, match="lambda_dl_spark: its extra long_spans .* days, a whole number"):
+        settings_for({"long_spans": wrong}, 5)
+
+
+def test_the_days_of_a_job_are_those_between_its_first_and_last(
+    connected: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"conn_type": "spark", "host": "local[2]", "extra": {"long_spans": {"days": 2, "conf": {"x.y": "z"}}}}
+    monkeypatch.setenv("AIRFLOW_CONN_LAMBDA_DL_SPARK", json.dumps(fields))
+    hook = operator()._get_hook()
+    assert "x.y=z" in hook._build_spark_submit_command("job.py")
+    by_itself = SparkJobOperator(task_id="t", job="refresh_serving", use_case="flight_delay")
+    assert "x.y=z" not in by_itself._get_hook()._build_spark_submit_command("job.py")
 
 
 def test_an_error_of_the_data_is_known_by_its_traceback() -> None:

@@ -16,14 +16,13 @@ from include.landing import object_sizes, s3_client
 from include.landing_writer import put_once
 from include.locations import LAKE_BUCKET, LANDING_BUCKET, Topics
 from include.settings import KafkaSettings
+from include.spark_jobs.session import LONG_LIVED_JVM
 from include.use_cases.flight_delay import feeder, upstream
 from tests.kafka_topics import make_topics
 from tests.spark_jobs import steps
 
 FIRST = steps.BASE.history_start
 LAST = FIRST + timedelta(days=2)
-#: Unlike a job's, the process of all these tests lives long enough for the optimising compiler: 22 % less time.
-LONG_LIVED_JVM = "-XX:+UseSerialGC"
 DAYS = [FIRST + timedelta(days=n) for n in range(3)]
 
 
@@ -56,7 +55,10 @@ def topics_for(names: list[str]) -> Iterator[None]:
 
 @contextmanager
 def spark_process(names: list[str]) -> Iterator[ProcessPoolExecutor]:
-    """A process for ``steps``; the use cases' databases and objects are gone afterwards."""
+    """A process for ``steps``; the use cases' databases and objects are gone afterwards.
+
+    Unlike a job's, it lives long enough for the optimising compiler: 22 % less time for the tests.
+    """
     java = f"--driver-class-path {os.environ['SPARK_JARS_DIR']}/* --driver-java-options '{LONG_LIVED_JVM}'"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYSPARK_SUBMIT_ARGS", f"--driver-memory 1536m {java} pyspark-shell")

@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, NoReturn
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
@@ -35,9 +35,12 @@ class SparkJobOperator(SparkSubmitOperator):
     """Run ``include/spark_jobs/<job>.py --use-case U [--from D --to D] --run-id R``.
 
     ``first`` and ``last`` are templates; a job that chooses its days itself gets neither. ``arguments`` are the job's
-    own, by name, templates too. Pushes the time at which it began to XCom (milliseconds since the epoch): a sensor need
-    not look at messages from before.
+    own, by name, templates too. Spark's settings are those of the connection's extra: ``conf``, and from as many days on
+    as ``long_spans`` says its ``conf`` too. Pushes the time at which it began to XCom (milliseconds since the epoch): a
+    sensor need not look at messages from before.
     """
+
+    template_fields = (*SparkSubmitOperator.template_fields, "first", "last")
 
     def __init__(
         self,
@@ -62,6 +65,8 @@ class SparkJobOperator(SparkSubmitOperator):
         )
         self.job = job
         self.use_case = use_case
+        self.first = first
+        self.last = last
         self.environment = dict(environment or {})
 
     def _get_hook(self) -> SparkSubmitHook:
@@ -77,8 +82,14 @@ class SparkJobOperator(SparkSubmitOperator):
             **driver_environment(),
         }
         # Where a deployment keeps its jars and how much memory it has is the connection's business.
-        hook._conf = {**extra_of(SPARK).get("conf", {}), **(self.conf or {})}
+        hook._conf = {**settings_for(extra_of(SPARK), self._days()), **(self.conf or {})}
         return hook
+
+    def _days(self) -> int:
+        """Over how many days the job goes; 0 where it chooses them itself."""
+        if not (self.first and self.last):
+            return 0
+        return (date.fromisoformat(self.last) - date.fromisoformat(self.first)).days + 1
 
     def execute(self, context: Any) -> None:
         """Submit and follow to the end; raises ``AirflowFailException`` if the job says its data are wrong."""
@@ -101,6 +112,19 @@ class SparkJobOperator(SparkSubmitOperator):
         if process is not None and process.poll() is None:
             self.log.info("Stopping Spark job %s (process group %s)", self.job, process.pid)
             end_process_group(process)
+
+
+def settings_for(extra: Mapping[str, Any], days: int) -> dict[str, str]:
+    """Spark's settings for a job over so many days, by the connection's extra; raises ``AirflowFailException``."""
+    long_spans = extra.get("long_spans") or {"days": days + 1, "conf": {}}
+    try:
+        of_span = long_spans["conf"] if days >= int(long_spans["days"]) else {}
+        return {**extra.get("conf", {}), **of_span}
+    except (KeyError, TypeError, ValueError) as error:
+        raise AirflowFailException(
+            f"connection {SPARK}: its extra long_spans is {long_spans!r}; it needs days, a whole number, and conf, "
+            "Spark's settings for a job over so many days"
+        ) from error
 
 
 def driver_environment() -> dict[str, str]:

@@ -26,6 +26,7 @@ from include.landing import object_sizes, s3_client
 from include.locations import LAKE_BUCKET, LANDING_BUCKET, MODELS_BUCKET, Topics
 from include.settings import KafkaSettings
 from local_stack.layout import layout_from
+from local_stack.spark_conf import long_spans
 from tests.bench.batch import download, wait_until_quiet
 from tests.bench.scale.job import JOBS, NIGHT
 from tests.bench.scale.world import World, land
@@ -106,8 +107,11 @@ def family(root: psutil.Process) -> list[psutil.Process]:
 
 
 def submitted(world: World, job: str) -> list[str]:
-    """The command of a job; training needs no JVM."""
+    """The command of a job; training needs no JVM, and what goes over many days gets Airflow's settings for that."""
     start = [sys.executable] if job == "train" else ["spark-submit", "--master", os.environ["SPARK_MASTER"]]
+    long = long_spans(executors=False)
+    if job in ("ingest", "preprocess") and world.day_count >= long["days"]:
+        start += [word for name, value in long["conf"].items() for word in ("--conf", f"{name}={value}")]
     return [*start, str(Path(__file__).with_name("job.py")), job, *world.words]
 
 
