@@ -71,3 +71,12 @@ def test_every_copy_finds_its_aircraft_and_airports(
 def test_airline_codes_suffice_for_as_many_copies_as_are_said() -> None:
     called = codes([f"Q{digit}" for digit in "0123456789ABCDEF"], 2, MOST_COPIES)
     assert len({name for copy in called for name in copy.values()}) == 16 * MOST_COPIES
+
+
+def test_a_day_without_facts_of_a_source_lands_a_header(names: dict[str, list[dict[str, str]]]) -> None:
+    found = redating.redated_facts(DAY, DAY)
+    found["cancellations"] = found["cancellations"].iloc[:0]
+    rows = {source: rows for source, _, rows in feeder.day_tables(found, DAY, DAY)}["cancellations"]
+    copies = pd.concat(renamed(rows, names, copy) for copy in range(WORLD.copies))
+    assert copies.empty and list(copies.columns) == list(rows.columns)
+    assert set(copies.columns) == set(WORLD.use_case().source("cancellations").field_names)

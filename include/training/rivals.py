@@ -108,7 +108,8 @@ class LightGbm:
         return self._predicted(booster, EncodedRows(encoded, 0, len(encoded)))
 
     def _predicted(self, booster: Any, rows: "EncodedRows") -> NDArray[np.float64]:
-        result: NDArray[np.float64] = np.asarray(booster.predict(rows[0 : len(rows)]), dtype=np.float64)
+        starts = range(0, len(rows), ROWS_AT_ONCE)
+        result: NDArray[np.float64] = np.concatenate([booster.predict(rows[i : i + ROWS_AT_ONCE]) for i in starts])
         return result
 
     def to_json(self) -> dict[str, Any]:

@@ -28,13 +28,18 @@ MISSING = ("", "NA")
 
 def day_files(facts: Mapping[str, pd.DataFrame], first: date, last: date) -> Iterator[DayFile]:
     """One file per day and source, in that order; a day without facts has a file with only a header."""
+    for source, day, rows in day_tables(facts, first, last):
+        yield DayFile(USE_CASE, source, day, FILE_NAME, len(rows), packed(rows))
+
+
+def day_tables(facts: Mapping[str, pd.DataFrame], first: date, last: date) -> Iterator[tuple[str, date, pd.DataFrame]]:
+    """The facts of each day and source, in that order, as texts; of a day without facts the columns alone."""
     texts = {source: as_text(table) for source, table in facts.items()}
     groups = {source: dict(list(table.groupby("ds"))) for source, table in texts.items()}
     for number in range((last - first).days + 1):
         day = first + timedelta(days=number)
         for source, table in texts.items():
-            rows = groups[source].get(day.isoformat(), table.iloc[:0]).drop(columns="ds")
-            yield DayFile(USE_CASE, source, day, FILE_NAME, len(rows), packed(rows))
+            yield source, day, groups[source].get(day.isoformat(), table.iloc[:0]).drop(columns="ds")
 
 
 def as_text(facts: pd.DataFrame) -> pd.DataFrame:

@@ -136,16 +136,12 @@ def spans(world: World) -> Iterator[tuple[date, date]]:
 def land_span(client: Any, world: World, year: upstream.Upstream, names: Names, span: tuple[date, date]) -> int:
     """Land some days; returns how many facts."""
     facts = 0
-    for source, table in redating.redated_facts(*span, year).items():
-        for ds, rows in feeder.as_text(table).groupby("ds"):
-            day = date.fromisoformat(str(ds))
-            if not span[0] <= day <= span[1]:
-                continue
-            copies = pd.concat([renamed(rows, names, copy) for copy in range(world.copies)]).drop(columns="ds")
-            prefix = landing_prefix(world.name, source, day)
-            client.put_object(Bucket=LANDING_BUCKET, Key=prefix + feeder.FILE_NAME, Body=feeder.packed(copies))
-            client.put_object(Bucket=LANDING_BUCKET, Key=prefix + SUCCESS_MARKER, Body=b"")
-            facts += len(copies)
+    for source, day, rows in feeder.day_tables(redating.redated_facts(*span, year), *span):
+        copies = pd.concat([renamed(rows, names, copy) for copy in range(world.copies)])
+        prefix = landing_prefix(world.name, source, day)
+        client.put_object(Bucket=LANDING_BUCKET, Key=prefix + feeder.FILE_NAME, Body=feeder.packed(copies))
+        client.put_object(Bucket=LANDING_BUCKET, Key=prefix + SUCCESS_MARKER, Body=b"")
+        facts += len(copies)
     return facts
 
 
