@@ -35,9 +35,9 @@ class SparkJobOperator(SparkSubmitOperator):
     """Run ``include/spark_jobs/<job>.py --use-case U [--from D --to D] --run-id R``.
 
     ``first`` and ``last`` are templates; a job that chooses its days itself gets neither. ``arguments`` are the job's
-    own, by name, templates too. Spark's settings are those of the connection's extra: ``conf``, and from as many days on
-    as ``long_spans`` says its ``conf`` too. Pushes the time at which it began to XCom (milliseconds since the epoch): a
-    sensor need not look at messages from before.
+    own, by name, templates too. Spark's settings are those of the connection's extra: ``conf``, and from as many days
+    on as ``long_spans`` says its ``conf`` too. Pushes the time at which it began to XCom (milliseconds since the
+    epoch): a sensor need not look at messages from before.
     """
 
     template_fields = (*SparkSubmitOperator.template_fields, "first", "last")
