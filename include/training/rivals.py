@@ -158,11 +158,20 @@ class EncodedRows(lgb.Sequence):
         self.rows, self.start, self.end = rows, start, end
 
     def __getitem__(self, index: int | slice | list[int]) -> NDArray[np.float64]:
-        place: Any = np.arange(self.start, self.end)[index]
+        # LightGBM samples hundreds of thousands of rows one by one: what one costs must not grow with their number.
+        place: Any = self._place(index)
         return np.concatenate([self.rows.numeric[place], self.rows.category[place]], axis=-1, dtype=np.float64)
 
     def __len__(self) -> int:
         return self.end - self.start
+
+    def _place(self, index: int | slice | list[int]) -> int | slice | list[int]:
+        """Where among all encoded rows."""
+        own = range(self.start, self.end)
+        if isinstance(index, slice):
+            span = own[index]
+            return slice(span.start, span.stop, span.step)
+        return [own[i] for i in index] if isinstance(index, list) else own[index]
 
 
 def propose(trial: optuna.Trial) -> dict[str, Any]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from include.target import BINARY
+from include.training.encoding import Encoded
 from include.training.metrics import loss, quality
-from include.training.rivals import DEFAULT, LightGbm, base_rate
+from include.training.rivals import DEFAULT, EncodedRows, LightGbm, base_rate
 from tests.training.synthetic import days, material, rows
 
 DATA = rows(day_count=3, per_day=500)
@@ -48,3 +49,14 @@ def test_without_time_the_first_trial_still_ends() -> None:
     booster = boosted(trials=500, time_limit_s=0.0)
     assert (booster.trials, booster.asked, booster.config) == (1, 500, DEFAULT)
     np.testing.assert_array_equal(booster.answers(TEST), boosted().answers(TEST))
+
+
+@pytest.mark.parametrize("index", [0, 6, -1, slice(2, 5), slice(3, 99), slice(None), [0, 3, -1], []])
+def test_rows_are_read_as_those_of_an_array(index: int | slice | list[int]) -> None:
+    encoded = Encoded(np.arange(20, dtype=np.float32).reshape(10, 2), np.arange(10, dtype=np.int64).reshape(10, 1))
+    whole = np.concatenate([encoded.numeric, encoded.category], axis=1, dtype=np.float64)[2:9]
+    chosen = whole[np.array(index, dtype=int)] if isinstance(index, list) else whole[index]
+    rows = EncodedRows(encoded, 2, 9)
+    assert np.array_equal(rows[index], chosen) and rows[index].dtype == np.float64
+    with pytest.raises(IndexError):
+        rows[7]
