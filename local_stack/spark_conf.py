@@ -17,7 +17,8 @@ from local_stack.stack import Stack
 #: Refuses commands that change something, and lets what is cancelled stop; in `scala/`.
 FOR_ANALYSTS = "lambda_dl.ReadOnly,lambda_dl.Stoppable"
 
-#: A job over so many days gets a JVM that is slower to begin with and faster later: equally fast over 107 days, 0.3 million facts.
+#: A job over so many days gets a JVM that is slower to begin with and faster later: over 107 days, with 0.3 million
+#: facts, both took as long.
 LONG_SPAN_DAYS = 100
 
 LOG4J = """rootLogger.level=warn
