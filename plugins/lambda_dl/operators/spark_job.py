@@ -116,10 +116,11 @@ class SparkJobOperator(SparkSubmitOperator):
 
 def settings_for(extra: Mapping[str, Any], days: int) -> dict[str, str]:
     """Spark's settings for a job over so many days, by the connection's extra; raises ``AirflowFailException``."""
-    long_spans = extra.get("long_spans") or {"days": days + 1, "conf": {}}
+    conf, long_spans = extra.get("conf", {}), extra.get("long_spans")
+    if not long_spans:
+        return {**conf}
     try:
-        of_span = long_spans["conf"] if days >= int(long_spans["days"]) else {}
-        return {**extra.get("conf", {}), **of_span}
+        return {**conf, **long_spans["conf"]} if days >= int(long_spans["days"]) else {**conf}
     except (KeyError, TypeError, ValueError) as error:
         raise AirflowFailException(
             f"connection {SPARK}: its extra long_spans is {long_spans!r}; it needs days, a whole number, and conf, "
