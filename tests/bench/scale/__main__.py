@@ -1,6 +1,6 @@
 """Time and memory of ingest, preprocessing, training and refresh as the facts grow, and of one more day after them.
 
-    make bench-scale, or python -m tests.bench.scale [--sizes 0.3 3 30] [--without-duckdb]
+    make bench-scale, or python -m tests.bench.scale [--sizes 0.3 3 30] [--without DuckDB train]
 
 A size is million facts. Each job runs as its DAG would submit it, starts included. ``peak`` is the largest resident set
 that any one of its processes had (JVM, Python driver, Python worker, Ray), sampled; ``all`` that of all together.
@@ -37,6 +37,7 @@ FACTS_A_DAY = 2800
 #: The smallest world has so many days; a larger one first gets copies, then years.
 DAYS = 107
 COPIES = 10
+RIVAL = "DuckDB"
 SAMPLE_S = 0.5
 MIB = 1024 * 1024
 
@@ -120,20 +121,20 @@ def by_duckdb(world: World, folder: Path) -> list[str]:
     return [sys.executable, "-m", "tests.bench.scale.rival", *world.words, "--folder", str(folder)]
 
 
-def measure(millions: float, duckdb: bool) -> Iterator[Measured]:
-    """All jobs of one size, each told when it is done."""
+def measure(millions: float, without: Sequence[str]) -> Iterator[Measured]:
+    """All jobs of one size but some, each told when it is done."""
     world = world_of(millions)
     topics = Topics(world.name)
     facts = [topics.facts(source.name) for source in world.use_case().sources]
     names = [topics.metrics, topics.batch_events, topics.predictions, topics.models, *facts]
     admin = make_topics(KafkaSettings.from_environment().bootstrap, [NewTopic(name, 1) for name in names])
     landed, next_day = land(s3_client(), world)
-    for job in JOBS:
+    for job in [job for job in JOBS if job not in without]:
         yield Measured(landed, job, *watched(job, submitted(world, job)))
-        if job == "preprocess" and duckdb:
+        if job == "preprocess" and RIVAL not in without:
             with tempfile.TemporaryDirectory(prefix="scale-") as folder:
                 download(world.use_case(), world.days, Path(folder))
-                yield Measured(landed, "DuckDB", *watched("duckdb", by_duckdb(world, Path(folder))))
+                yield Measured(landed, RIVAL, *watched("duckdb", by_duckdb(world, Path(folder))))
     for job in NIGHT:
         yield Measured(next_day, job, *watched(job, submitted(world, job)))
     admin.delete_topics(names)
@@ -152,13 +153,13 @@ def main() -> None:
     """Measure and print a table, smallest world first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.3, 3.0, 30.0], help="million facts")
-    parser.add_argument("--without-duckdb", action="store_true")
+    parser.add_argument("--without", nargs="+", default=[], choices=[RIVAL, "train", "refresh"], help="not measured")
     options = parser.parse_args()
     wait_until_quiet()
     print(f"{os.cpu_count()} cores, load before {os.getloadavg()[0]:.1f}")
     print(f"{'facts':>12} {'job':<18}{'seconds':>9}{'facts/s':>10}{'peak MiB':>10}{'all MiB':>10}", flush=True)
     for millions in sorted(options.sizes):
-        for found in measure(millions, not options.without_duckdb):
+        for found in measure(millions, options.without):
             print(found.words(), flush=True)
 
 
