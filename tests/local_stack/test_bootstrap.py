@@ -111,11 +111,29 @@ SUBMIT = "org.apache.spark.deploy.SparkSubmit"
 def test_a_job_has_jars_alone_on_its_class_path_and_takes_its_classes_from_an_archive(
     java: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    (tmp_path / "java" / "jobs.jsa").touch()
-    given = java("-cp", "/j/spark/*:/s/conf/spark/:/j/pyspark/*", "-Xmx1g", SUBMIT, "--master", "local[2]", "job.py")
+    path = ["-cp", "/j/spark/*:/s/conf/spark/:/j/pyspark/*"]
+    archive = archive_of(java(*path, SUBMIT, "/p/ingest_raw.py", ""))
+    archive.touch()
+    given = java(*path, "-Xmx1g", SUBMIT, "--master", "local[2]", "job.py")
     assert given[-8:] == ["-cp", "/j/spark/*:/j/pyspark/*", "-Xmx1g", SUBMIT, "--master", "local[2]", "job.py", ""]
     assert "-Dlog4j2.configurationFile=file:/s/conf/spark/log4j2.properties" in given
-    assert f"-XX:SharedArchiveFile={tmp_path}/java/bin/../jobs.jsa" in given
+    assert f"-XX:SharedArchiveFile={archive}" in given
+    assert archive.resolve().parent == tmp_path / "java"
+
+
+def archive_of(given: list[str]) -> Path:
+    """The archive that a job's Java was told."""
+    option = "-XX:SharedArchiveFile="
+    (name,) = (argument.removeprefix(option) for argument in given if argument.startswith(option))
+    return Path(name)
+
+
+def test_each_class_path_has_an_archive_of_its_own(java: Callable[..., list[str]]) -> None:
+    """A checkout that moved, or that another path leads to, has other paths: an archive knows where its jars lay."""
+    job = [SUBMIT, "/p/include/spark_jobs/ingest_raw.py", "--use-case", "flight_delay"]
+    here, there = (java("-cp", f"/{root}/conf/spark/:/{root}/pyspark/*", *job) for root in ("here", "there"))
+    again = java("-cp", "/state/of/another/conf/spark/:/here/pyspark/*", *job)
+    assert archive_of(here) == archive_of(again) != archive_of(there)
 
 
 def test_an_ingest_leaves_the_archive(java: Callable[..., list[str]]) -> None:
