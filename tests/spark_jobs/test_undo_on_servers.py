@@ -1,8 +1,7 @@
-"""Small drills (the large ones are in ``tests/recovery``): a day retracted and restored, jobs killed at a commit."""
+"""Small drills (the large ones are in ``tests/recovery``): a day retracted and restored, a book killed at a commit."""
 
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,7 +9,6 @@ from include import lake
 from tests.recovery import steps as recovery_steps
 from tests.recovery.content import DERIVED, content
 from tests.recovery.door import Door, door_to, run_alone
-from tests.spark_jobs import steps
 from tests.spark_jobs.workshop import DAYS, Workshop
 
 pytestmark = pytest.mark.integration
@@ -36,25 +34,12 @@ def test_a_retracted_day_is_left_out_and_comes_back(window: Workshop) -> None:
     assert {table: content(name, table) for table in DERIVED} == before
 
 
-@pytest.mark.parametrize(
-    ("function", "arguments", "commit", "after"),
-    [
-        (recovery_steps.close_preprocess, (DAY, "killed"), 1, False),
-        (recovery_steps.close_preprocess, (DAY, "killed"), 1, True),
-        (steps.preprocess, (DAY, DAY, "killed"), 2, False),
-    ],
-    ids=["book-before", "book-after", "preprocess-between-its-commits"],
-)
-def test_a_killed_job_run_again_leaves_what_it_leaves_undisturbed(
-    window: Workshop, door: Door, function: Callable[..., Any], arguments: tuple[Any, ...], commit: int, after: bool
-) -> None:
-    name, tables = window.window, (*DERIVED, "book")
-    before = {table: content(name, table) for table in tables}
-    versions = [lake.open_table(name, table).version() for table in tables]
-    door.ready(kill_at=commit, after=after)
-    assert run_alone(door, function, name, *arguments) == -9
-    made = [lake.open_table(name, table).version() for table in tables]
-    assert sum(made) - sum(versions) == commit - (not after), "it died where it should"
-    window.do(recovery_steps.forget_logs)
-    window.do(function, name, *arguments)
-    assert {table: content(name, table) for table in tables} == before
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_book_killed_at_its_commit_and_closed_again_is_the_same(window: Workshop, door: Door, after: bool) -> None:
+    name, close = window.window, recovery_steps.close_preprocess
+    before, version = content(name, "book"), lake.open_table(name, "book").version()
+    door.ready(kill_at=1, after=after)
+    assert run_alone(door, close, name, DAY, "killed") == -9
+    assert lake.open_table(name, "book").version() - version == after, "it died where it should"
+    window.do(close, name, DAY, "killed")
+    assert content(name, "book") == before

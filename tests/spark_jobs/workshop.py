@@ -57,7 +57,7 @@ def topics_for(names: list[str]) -> Iterator[None]:
 def spark_process(names: list[str]) -> Iterator[ProcessPoolExecutor]:
     """A process for ``steps``; the use cases' databases and objects are gone afterwards.
 
-    Unlike a job's, it lives long enough for the optimising compiler: 22 % less time for the tests.
+    Unlike a job's, it lives long enough for the optimising compiler.
     """
     java = f"--driver-class-path {os.environ['SPARK_JARS_DIR']}/* --driver-java-options '{LONG_LIVED_JVM}'"
     with pytest.MonkeyPatch.context() as patch:
