@@ -49,6 +49,13 @@ def open_table(use_case: str, table: str, settings: S3Settings | None = None, ve
     return DeltaTable(Lake(use_case).path(table, "s3"), version=version, storage_options=s3.delta_options())
 
 
+def has_tables(use_case: str, tables: Iterable[Table]) -> bool:
+    """Whether all of these tables exist."""
+    options = S3Settings.from_environment(os.environ).delta_options()
+    places = (Lake(use_case).path(table.name, "s3") for table in tables)
+    return all(DeltaTable.is_deltatable(place, options) for place in places)
+
+
 def dataset(use_case: str, table: str, ds: Iterable[str] | None = None) -> pads.Dataset:
     """The rows of a table (of some days) as a PyArrow dataset; only the files of those days are opened."""
     partitions = None if ds is None else [("ds", "in", sorted(set(ds)))]

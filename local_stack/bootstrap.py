@@ -26,16 +26,16 @@ UV_LOCK = Path(__file__).with_name("uv.lock.txt")
 
 JAVA_WRAPPER = """#!/bin/bash
 # Spark's launcher always adds a module that this small runtime lacks: drop that one flag, run the real java.
-# A job's JVM finds its classes loaded and checked in an archive. An ingest, which comes first and needs most of what
-# the others do, leaves it when it ends, where there is none for these jars. Its name holds a checksum of the class
-# path: Java would take the archive of another checkout, whose classes know no place (Hive's settings ask for it).
+# A job's JVM finds its classes loaded and checked in an archive. A preprocessing, which needs most of what the others
+# do and always opens a session, leaves it when it ends, where there is none for these jars. Its name holds a checksum
+# of the class path: Java would take the archive of another checkout, whose classes know no place (Hive's settings ask).
 # Nothing but jars may be on a job's class path: the folder of settings is named to the log alone.
 last="" args=() job=() make=() home="$(dirname "$0")/.."
 for arg in "$@"; do
   if [ "$last" = -cp ] && [[ "$*" = *" org.apache.spark.deploy.SparkSubmit "* && $arg =~ ([^:]*/conf/spark/): ]]; then
     arg="${{arg/"${{BASH_REMATCH[0]}}"/}}"
     job=("-Dlog4j2.configurationFile=file:${{BASH_REMATCH[1]}}log4j2.properties")
-    [[ -w "$home" && "$*" = *"/ingest_raw.py "* ]] && make=(-XX:+AutoCreateSharedArchive)
+    [[ -w "$home" && "$*" = *"/preprocess_features.py "* ]] && make=(-XX:+AutoCreateSharedArchive)
     sum="$(cksum <<<"$arg")" archive="$home/jobs-${{sum%% *}}.jsa"
     # A name without a file would cost the archive of the runtime's own classes too.
     if [[ -e "$archive" || -n "${{make[*]}}" ]]; then

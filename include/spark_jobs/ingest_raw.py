@@ -2,7 +2,8 @@
 
 ``ingest_raw.py --use-case NAME --from YYYY-MM-DD --to YYYY-MM-DD --run-id ID``
 
-A file ingested before (same key, same hash) changes nothing; one that differs stops the job. Each table gets one
+A file ingested before (same key, same hash) changes nothing, and where there is no other Spark is not asked; one that
+differs stops the job. Each table gets one
 commit for all days; a repeat after a crash finds the rows that are already there by file and line. The order of facts
 is that of landing key and line, so a span in one run gives the same tables as its days one by one.
 """
@@ -29,8 +30,8 @@ from include.contracts.contract import Contract
 from include.landing import LandedRow, LandingFile, hash_files, list_landing, read_rows, s3_client
 from include.locations import LANDING_BUCKET, Lake
 from include.spark_jobs.catalog import counting_facts, create_tables, days_between, of_days, read_table
-from include.spark_jobs.session import job_arguments, start_job
-from include.tables import LANDING_FILES, Table, quarantine_table, raw_table
+from include.spark_jobs.session import begin_job, job_arguments, open_job_session
+from include.tables import LANDING_FILES, Table, all_tables, quarantine_table, raw_table
 from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("ingest_raw")
@@ -345,18 +346,32 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{len(rows)} files of {days} days: " + ", ".join(f"{value} {name}" for name, value in totals.items())
 
 
-def ingest(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str) -> list[dict[str, Any]]:
-    """Ingest every source's landing files of some days; returns the new rows of ``landing_files``."""
+def plan_ingest(use_case: UseCase, days: Sequence[date]) -> FilePlan:
+    """Which landing files of some days are new, by hashes and headers; needs no Spark.
+
+    Raises ``LandingIncomplete``, ``LandingFileChanged`` or ``LandingHeaderWrong``.
+    """
     client = s3_client()
     contracts = {contract.name: contract for contract in use_case.sources}
     sizes = list_landing(client, use_case.name, contracts, days)
-    create_tables(spark, use_case)
     found = hash_files(client, use_case.name, sizes)
     log.info("%d landing files, %d bytes, %d days", len(found), sum(sizes.values()), len(days))
-    known = lake.read_rows(use_case.name, LANDING_FILES.name, ds=[day.isoformat() for day in days])
+    there = lake.has_tables(use_case.name, [LANDING_FILES])
+    known = lake.read_rows(use_case.name, LANDING_FILES.name, ds=[day.isoformat() for day in days]) if there else []
     plan = plan_files(found, known)
     log.info("%d files are new, %d were ingested before", len(plan.new), plan.unchanged)
     check_headers(plan.new, contracts)
+    return plan
+
+
+def nothing_to_do(use_case: UseCase, plan: FilePlan) -> bool:
+    """Whether every file was ingested before, and no table is missing."""
+    return not plan.new and lake.has_tables(use_case.name, all_tables(use_case))
+
+
+def ingest(spark: SparkSession, use_case: UseCase, plan: FilePlan, run_id: str) -> list[dict[str, Any]]:
+    """Ingest the planned files of every source; returns the new rows of ``landing_files``."""
+    create_tables(spark, use_case)
     written: list[dict[str, Any]] = []
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
         for rows in pool.map(lambda source: ingest_source(spark, use_case, source, plan, run_id), use_case.sources):
@@ -366,12 +381,15 @@ def ingest(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the job."""
+    """Run the job; where nothing is new, without a session of Spark."""
     args = job_arguments(argv, __doc__)
     use_case = load_use_case(args.use_case)
-    days = days_between(args.first, args.last)
-    spark = start_job(f"ingest_raw {args.use_case} {args.first} {args.last}")
-    written = ingest(spark, use_case, days, args.run_id)
+    begin_job()
+    plan = plan_ingest(use_case, days_between(args.first, args.last))
+    if nothing_to_do(use_case, plan):
+        return
+    spark = open_job_session(f"ingest_raw {args.use_case} {args.first} {args.last}")
+    written = ingest(spark, use_case, plan, args.run_id)
     log.info("ingested %s", summary(written))
     spark.stop()
 

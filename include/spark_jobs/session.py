@@ -264,11 +264,21 @@ def _run_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def start_job(job_name: str, opened: Callable[[str], SparkSession] = open_session) -> SparkSession:
-    """What every job's ``main`` does first: logging, the watch on the parent, the session."""
+def begin_job() -> None:
+    """What every job's ``main`` does first: logging and the watch on the parent."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stdout)
     logging.getLogger("py4j").setLevel(logging.WARNING)
     watch_parent()
+
+
+def start_job(job_name: str, opened: Callable[[str], SparkSession] = open_session) -> SparkSession:
+    """Begin a job and open its session."""
+    begin_job()
+    return open_job_session(job_name, opened)
+
+
+def open_job_session(job_name: str, opened: Callable[[str], SparkSession] = open_session) -> SparkSession:
+    """The session of a job that has begun; the log says how long it took."""
     started = time.monotonic()
     spark = opened(job_name)
     log.info("%s: Spark %s session open after %.1f s", job_name, spark.version, time.monotonic() - started)

@@ -112,7 +112,7 @@ def test_a_job_has_jars_alone_on_its_class_path_and_takes_its_classes_from_an_ar
     java: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     path = ["-cp", "/j/spark/*:/s/conf/spark/:/j/pyspark/*"]
-    archive = archive_of(java(*path, SUBMIT, "/p/ingest_raw.py", ""))
+    archive = archive_of(java(*path, SUBMIT, "/p/preprocess_features.py", ""))
     archive.touch()
     given = java(*path, "-Xmx1g", SUBMIT, "--master", "local[2]", "job.py")
     assert given[-8:] == ["-cp", "/j/spark/*:/j/pyspark/*", "-Xmx1g", SUBMIT, "--master", "local[2]", "job.py", ""]
@@ -130,17 +130,18 @@ def archive_of(given: list[str]) -> Path:
 
 def test_each_class_path_has_an_archive_of_its_own(java: Callable[..., list[str]]) -> None:
     """A checkout that moved, or that another path leads to, has other paths: an archive knows where its jars lay."""
-    job = [SUBMIT, "/p/include/spark_jobs/ingest_raw.py", "--use-case", "flight_delay"]
+    job = [SUBMIT, "/p/include/spark_jobs/preprocess_features.py", "--use-case", "flight_delay"]
     here, there = (java("-cp", f"/{root}/conf/spark/:/{root}/pyspark/*", *job) for root in ("here", "there"))
     again = java("-cp", "/state/of/another/conf/spark/:/here/pyspark/*", *job)
     assert archive_of(here) == archive_of(again) != archive_of(there)
 
 
-def test_an_ingest_leaves_the_archive(java: Callable[..., list[str]]) -> None:
+def test_a_preprocessing_leaves_the_archive(java: Callable[..., list[str]]) -> None:
     path = ["-cp", "/s/conf/spark/:/j/pyspark/*", SUBMIT]
     makes = "-XX:+AutoCreateSharedArchive"
-    assert makes in java(*path, "/p/include/spark_jobs/ingest_raw.py", "--use-case", "flight_delay")
-    assert makes not in java(*path, "/p/include/spark_jobs/stream.py", "--use-case", "flight_delay")
+    assert makes in java(*path, "/p/include/spark_jobs/preprocess_features.py", "--use-case", "flight_delay")
+    for other in ("stream", "ingest_raw"):  # an ingest without new files opens no session
+        assert makes not in java(*path, f"/p/include/spark_jobs/{other}.py", "--use-case", "flight_delay")
     assert makes not in java(*path, "pyspark-shell")
     assert not any("SharedArchiveFile" in argument for argument in java(*path, "pyspark-shell")), "there is none yet"
 

@@ -49,7 +49,7 @@ def with_contract(name: str, version: int, maximum: float | None = None) -> UseC
 def load(name: str, first: date, last: date, maximum: float | None = None) -> None:
     """Ingest and preprocess a span of days, both books closed."""
     use_case, days, spark = with_contract(name, 1, maximum), days_between(first, last), steps.session()
-    ingest_raw.ingest(spark, use_case, days, "load")
+    ingest_raw.ingest(spark, use_case, ingest_raw.plan_ingest(use_case, days), "load")
     book.close_ingest_book(use_case, days, "load")
     preprocess_features.preprocess(spark, use_case, days, "load")
     book.close_preprocess_book(use_case, days, "load")
@@ -90,7 +90,8 @@ def change(name: str, event: Event, source: str, day: date) -> int:
 
 def ingest_strictly(name: str, day: date, run_id: str) -> None:
     """Ingest a day by the too strict contract."""
-    ingest_raw.ingest(steps.session(), with_contract(name, 1, TOO_STRICT), [day], run_id)
+    use_case = with_contract(name, 1, TOO_STRICT)
+    ingest_raw.ingest(steps.session(), use_case, ingest_raw.plan_ingest(use_case, [day]), run_id)
 
 
 def close_ingest(name: str, day: date, run_id: str) -> None:

@@ -36,7 +36,8 @@ def session() -> SparkSession:
 
 def ingest(name: str, first: date, last: date, run_id: str) -> list[dict[str, Any]]:
     """Ingest a span of days and return the new rows of ``landing_files``."""
-    return ingest_raw.ingest(session(), named(name), days_between(first, last), run_id)
+    plan = ingest_raw.plan_ingest(named(name), days_between(first, last))
+    return ingest_raw.ingest(session(), named(name), plan, run_id)
 
 
 def ingest_and_preprocess(name: str, first: date, last: date, run_id: str) -> None:

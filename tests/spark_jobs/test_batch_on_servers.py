@@ -17,6 +17,7 @@ from include.locations import LANDING_BUCKET, SUCCESS_MARKER, Topics, landing_pr
 from include.metrics import consume, load_metrics
 from include.quality import DIMENSIONS, shortfalls
 from include.settings import KafkaSettings
+from include.spark_jobs import ingest_raw
 from include.spark_jobs.ingest_raw import LandingFileChanged, LandingHeaderWrong
 from include.spark_jobs.preprocess_features import EarlierDaysOpen
 from include.tables import DATA_QUALITY
@@ -99,6 +100,10 @@ def test_real_days_pass_the_thresholds(both_paths: Workshop) -> None:
 def test_ingesting_again_changes_nothing(both_paths: Workshop) -> None:
     tables = [*BIG, "landing_files"]
     before = {table: lake.open_table(both_paths.window, table).version() for table in tables}
+    use_case = steps.named(both_paths.window)
+    plan = ingest_raw.plan_ingest(use_case, DAYS)
+    assert ingest_raw.nothing_to_do(use_case, plan)
+    assert not ingest_raw.nothing_to_do(steps.named("never_seen"), plan), "its tables are to be made"
     assert both_paths.do(steps.ingest, both_paths.window, FIRST, LAST, "again") == []
     assert {table: lake.open_table(both_paths.window, table).version() for table in tables} == before
 

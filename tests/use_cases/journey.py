@@ -53,7 +53,7 @@ def named(base: str, name: str) -> UseCase:
 def derive(base: str, name: str, first: date, last: date) -> None:
     """In the process with Spark: ingest and preprocess, every book closed."""
     use_case, days, spark = named(base, name), days_between(first, last), steps.session()
-    ingest_raw.ingest(spark, use_case, days, RUN_ID)
+    ingest_raw.ingest(spark, use_case, ingest_raw.plan_ingest(use_case, days), RUN_ID)
     book.close_ingest_book(use_case, days, RUN_ID)
     preprocess_features.preprocess(spark, use_case, days, RUN_ID)
     book.close_preprocess_book(use_case, days, RUN_ID)

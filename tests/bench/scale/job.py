@@ -22,7 +22,7 @@ KEPT_DAYS = 30
 def ingest(use_case: UseCase, days: Sequence[date]) -> None:
     """Landing files to raw tables, book closed."""
     spark = start_job("ingest")
-    ingest_raw.ingest(spark, use_case, days, RUN_ID)
+    ingest_raw.ingest(spark, use_case, ingest_raw.plan_ingest(use_case, days), RUN_ID)
     spark.stop()
     book.close_ingest_book(use_case, days, RUN_ID)
 
