@@ -13,6 +13,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import IO, Any, NamedTuple, cast
@@ -152,23 +153,31 @@ def read_rows(key: str, content: IO[bytes]) -> Iterator[LandedRow]:
 
     A row that is not tabular (too many or too few values, not a JSON object) is returned with its ``problem``.
     """
-    rows = _csv_rows if key.endswith(CSV_SUFFIX) else _json_rows
+    with _text_of(key, content) as text:
+        if key.endswith(CSV_SUFFIX):
+            header, records = _csv_records(text)
+            for line, values in enumerate(records, 1):
+                yield csv_row(line, header, values)
+        else:
+            for line, record in enumerate(_json_records(text), 1):
+                yield json_row(line, record)
+
+
+@contextmanager
+def _text_of(key: str, content: IO[bytes]) -> Iterator[IO[str]]:
+    """A landing file unpacked; whatever is wrong with it is ``LandingUnreadable``."""
     try:
         with gzip.open(content, "rt", encoding="utf-8", newline="") as text:
-            yield from rows(cast(IO[str], text))
+            yield cast(IO[str], text)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise LandingUnreadable(f"s3://{LANDING_BUCKET}/{key} cannot be read: {error}") from error
 
 
-def _csv_rows(text: IO[str]) -> Iterator[LandedRow]:
+def _csv_records(text: IO[str]) -> tuple[list[str], Iterator[list[str]]]:
+    """The header, and the values of each row; an empty line holds none."""
     reader = csv.reader(text)
     header = [name.removeprefix("\ufeff") for name in next(reader, [])]
-    line = 0
-    for values in reader:
-        if not values:  # an empty line holds no row
-            continue
-        line += 1
-        yield csv_row(line, header, values)
+    return header, filter(None, reader)
 
 
 def csv_row(line: int, header: list[str], values: list[str]) -> LandedRow:
@@ -180,13 +189,8 @@ def csv_row(line: int, header: list[str], values: list[str]) -> LandedRow:
     return LandedRow(line, named, f"row: has {len(values)} values, the header has {len(header)}")
 
 
-def _json_rows(text: IO[str]) -> Iterator[LandedRow]:
-    line = 0
-    for content in text:
-        if not content.strip():
-            continue
-        line += 1
-        yield json_row(line, content.rstrip("\r\n"))
+def _json_records(text: IO[str]) -> Iterator[str]:
+    return (content.rstrip("\r\n") for content in text if content.strip())
 
 
 def json_row(line: int, content: str) -> LandedRow:
@@ -210,7 +214,9 @@ def scalar_text(value: object) -> str | None:
 def count_rows(client: Any, key: str) -> int:
     """How many data rows a landing object holds, read from the object itself."""
     content = io.BytesIO(client.get_object(Bucket=LANDING_BUCKET, Key=key)["Body"].read())
-    return sum(1 for _ in read_rows(key, content))
+    with _text_of(key, content) as text:
+        records = _csv_records(text)[1] if key.endswith(CSV_SUFFIX) else _json_records(text)
+        return sum(1 for _ in records)
 
 
 def reference_content(client: Any, use_case: str, name: str) -> bytes:

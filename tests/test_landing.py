@@ -2,11 +2,13 @@
 
 import gzip
 import io
+from types import SimpleNamespace
 
 import pytest
 
 from include.landing import (
     LandingUnreadable,
+    count_rows,
     header_of,
     is_landing_file,
     missing_message,
@@ -57,6 +59,21 @@ def test_empty_files_have_no_rows() -> None:
     assert list(read_rows("x.csv.gz", io.BytesIO(gzip.compress(b"")))) == []
     assert list(read_rows("x.csv.gz", io.BytesIO(gzip.compress(b"id,value\n")))) == []
     assert list(read_rows("x.jsonl.gz", io.BytesIO(gzip.compress(b"\n")))) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "rows"),
+    [
+        ("x.csv.gz", 'id,value\n1,"a\nb"\n\n2\n3,c,d\n', 3),
+        ("x.jsonl.gz", '{"id": 1}\n\n[2]\n  \nnot json', 3),
+        ("x.csv.gz", "", 0),
+        ("x.csv.gz", "id,value", 0),
+    ],
+)
+def test_rows_are_counted_as_they_are_read(key: str, text: str, rows: int) -> None:
+    content = gzip.compress(text.encode(), mtime=0)
+    client = SimpleNamespace(get_object=lambda **_: {"Body": io.BytesIO(content)})
+    assert count_rows(client, key) == len(list(read_rows(key, io.BytesIO(content)))) == rows
 
 
 def test_json_keeps_numbers_as_they_are_written() -> None:
