@@ -11,7 +11,6 @@ from include import book
 from include.settings import MysqlSettings
 from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving
 from include.spark_jobs.session import start_job
-from include.training import train_model
 from include.use_case import UseCase
 from tests.bench.scale.world import parser_of_world, world_from
 
@@ -37,6 +36,8 @@ def preprocess(use_case: UseCase, days: Sequence[date]) -> None:
 
 def train(use_case: UseCase, days: Sequence[date]) -> None:
     """One trial of one epoch, the last training and the evaluation, on all days with closed labels."""
+    from include.training import train_model  # seconds that Spark's jobs do not need
+
     span = ["--from", days[0].isoformat(), "--to", days[-1].isoformat()]
     size = ["--trials", "1", "--epochs", "1"]
     request = train_model.parse(["--use-case", use_case.name, "--run-id", RUN_ID, *span, *size])
