@@ -15,9 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 from deltalake.exceptions import TableNotFoundError
 
 from include import lake
+from include.contracts.contract import Contract
 from include.landing import CONNECTIONS, count_rows, list_landing, read_rows, s3_client, source_and_ds
 from include.locations import LANDING_BUCKET
 from include.tables import BOOK, LABELS, LANDING_FILES, TILES
@@ -31,6 +33,8 @@ PREPROCESS = "preprocess"
 LABELLING = "labels"
 FEATURES = "features"
 SHOWN = 5
+#: Days whose subjects are held at once: their ids are, to tell the distinct ones.
+DAYS_AT_ONCE = 31
 
 
 class BookMismatch(ValueError):
@@ -234,14 +238,28 @@ def _labels_entry(ds: str, subjects: int, labels: int) -> Entry:
 
 
 def subjects_by_day(use_case: UseCase, days: Sequence[date]) -> Counter[str]:
-    """Distinct subjects by the UTC day of their default prediction time, counted from the raw facts."""
+    """Distinct subjects by the UTC day of their default prediction time, counted from the raw facts, span by span."""
     contract = use_case.source(use_case.subject_source)
-    announced = [day - timedelta(days=n) for day in days for n in range(contract.announced_days + 1)]
-    columns = [contract.key, use_case.subject_time, "ds"]
-    withdrawn, wanted = retracted_files(use_case.name, contract.name), set(names_of(days))
-    found = lake.dataset(use_case.name, f"raw_{contract.name}", names_of(announced)).to_table(
-        columns=columns, filter=~pc.field("landing_key").isin(withdrawn) if withdrawn else None
-    )
+    facts = lake.dataset(use_case.name, f"raw_{contract.name}", names_of(_announced(contract, days)))
+    withdrawn, counts = retracted_files(use_case.name, contract.name), Counter[str]()
+    for start in range(0, len(days), DAYS_AT_ONCE):
+        counts += _subjects_of(use_case, days[start : start + DAYS_AT_ONCE], facts, withdrawn)
+    return counts
+
+
+def _announced(contract: Contract, days: Sequence[date]) -> list[date]:
+    """The days whose facts can be about a subject of these days."""
+    return [day - timedelta(days=n) for day in days for n in range(contract.announced_days + 1)]
+
+
+def _subjects_of(
+    use_case: UseCase, days: Sequence[date], facts: pads.Dataset, withdrawn: Sequence[str]
+) -> Counter[str]:
+    contract, wanted = use_case.source(use_case.subject_source), set(names_of(days))
+    counting = pc.field("ds").isin(names_of(_announced(contract, days)))
+    if withdrawn:
+        counting &= ~pc.field("landing_key").isin(withdrawn)
+    found = facts.to_table(columns=[contract.key, use_case.subject_time, "ds"], filter=counting)
     lead = pa.scalar(timedelta(minutes=use_case.prediction_lead_minutes))
     day = pc.subtract(found[use_case.subject_time], lead).cast(pa.date32())
     ahead = pc.days_between(found["ds"].cast(pa.string()).cast(pa.date32()), day)

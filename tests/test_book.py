@@ -107,7 +107,10 @@ def test_the_book_is_read_once_however_many_days_there_are(monkeypatch: pytest.M
     assert labelled == [day.isoformat() for day in days[:49]], "the last ingested day's horizon is still open"
 
 
-def test_subjects_are_counted_by_the_day_of_their_prediction(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [1, 31])
+def test_subjects_are_counted_by_the_day_of_their_prediction(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_once: int
+) -> None:
     """Flights are announced a day ahead at most, and predicted an hour before they leave."""
 
     def flight(name: str, leaves: str, announced: str, file: str = "f") -> dict[str, object]:
@@ -126,5 +129,6 @@ def test_subjects_are_counted_by_the_day_of_their_prediction(monkeypatch: pytest
     write_deltalake(tmp_path, pa.Table.from_pylist([*rows, *rows[:1]]), partition_by=["ds"])
     monkeypatch.setattr(book.lake, "open_table", lambda *_, **__: DeltaTable(str(tmp_path)))
     monkeypatch.setattr(book, "retracted_files", lambda *_: ["bad"])
+    monkeypatch.setattr(book, "DAYS_AT_ONCE", at_once)
     days = [date(2013, 1, 1), date(2013, 1, 2)]
     assert book.subjects_by_day(USE_CASE, days) == {"2013-01-01": 1, "2013-01-02": 2}
