@@ -124,8 +124,18 @@ def merge_rows(use_case: str, table: Table, rows: Sequence[Mapping[str, Any]], u
     raise AssertionError("unreachable")
 
 
+def quoted(text: str) -> str:
+    """A literal of delta-rs' SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _merge_once(use_case: str, table: Table, content: pa.Table, update: bool) -> int:
-    condition = " AND ".join(f"target.{name} = source.{name}" for name in table.key)
+    same = [f"target.{name} = source.{name}" for name in table.key]
+    if "ds" in table.key:
+        # By name, as delta-rs reads every file of the history to find the days of the new rows itself.
+        days = sorted(set(content.column("ds").to_pylist()))
+        same.append(f"target.ds IN ({', '.join(map(quoted, days))})")
+    condition = " AND ".join(same)
     # A column declared since the table was made is added to it, null in its older rows.
     merge = open_table(use_case, table.name).merge(
         content, predicate=condition, source_alias="source", target_alias="target", merge_schema=True

@@ -159,7 +159,7 @@ LANDING_FILES = Table(
         Column("ingested_at", "timestamp", "When it was ingested, UTC"),
         DS,
     ),
-    ("landing_key",),
+    ("ds", "landing_key"),
 )
 
 BOOK = Table(

@@ -36,6 +36,17 @@ def test_a_row_is_inserted_once_and_replaced_on_demand(opened: Callable[[], Delt
     assert {r["id"]: r["value"] for r in lake.read_rows("u", "t")} == {"a": 2.0, "b": 4.0}
 
 
+def test_a_merge_by_day_reads_no_other_day(opened: Callable[[], DeltaTable], tmp_path: Path) -> None:
+    by_day = Table("t", "", OLD.columns, ("ds", "id"))
+    lake.merge_rows("u", by_day, [row("a", 1.0), row("b", 1.0, "2013-01-02")])
+    for file in (tmp_path / "ds=2013-01-01").iterdir():
+        file.unlink()
+    assert lake.merge_rows("u", by_day, [row("b", 2.0, "2013-01-02"), row("c", 3.0, "2013-01-02")], update=True) == 2
+    assert {r["id"]: r["value"] for r in lake.read_rows("u", "t", ds=["2013-01-02"])} == {"b": 2.0, "c": 3.0}
+    with pytest.raises(Exception, match="ds=2013-01-01"):
+        lake.merge_rows("u", OLD, [row("d", 1.0, "2013-01-02")])
+
+
 def test_a_column_declared_since_is_added_and_null_in_older_rows(opened: Callable[[], DeltaTable]) -> None:
     lake.merge_rows("u", OLD, [row("a", 1.0)])
     lake.merge_rows("u", NEW, [row("b", 2.0, hour=None)])
