@@ -52,7 +52,7 @@ class Evidence:
 
     ``days`` are its test days, ``parity`` the share of served features that batch computes alike, by recent day,
     ``shortfalls`` what its training days lack in data quality, ``withdrawn`` the facts it was trained on that have been
-    retracted since, in words (empty: none), ``predict_ms`` the 95th percentile of the time that one
+    retracted since, in words (empty: none), ``predict_ms`` the 95th percentile of the processor time that one
     row takes (milliseconds). ``notes`` say what could not be compared and what favours whom.
     """
 

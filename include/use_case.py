@@ -50,7 +50,7 @@ class Gate:
       ``minimum_slice_rows`` rows;
     - ``minimum_parity``: least share of served feature rows that batch computes alike, on each of the last
       ``parity_days`` days that have been compared;
-    - ``maximum_predict_ms``: 95th percentile of the time that one row takes, milliseconds.
+    - ``maximum_predict_ms``: 95th percentile of the processor time that one row takes, milliseconds.
 
     The data of the training days must pass ``Quality.thresholds`` besides.
     """

@@ -24,7 +24,9 @@ from deltalake import DeltaTable
 from rich.console import Console
 from rich.table import Table
 
-from include.locations import Lake
+from include import ledger
+from include.bundle.store import S3Store
+from include.locations import MODELS_BUCKET, Lake
 from include.settings import S3Settings
 from include.use_case import UseCase, load_use_case
 from include.use_cases import chosen_use_case
@@ -96,6 +98,10 @@ def train(demo: Demo) -> None:
     demo.run_dag("train_model", 30 * MINUTE, {"trials": demo.trials})
     run_id = demo.airflow.wait_for_triggered_run("promote_model", started)
     demo.airflow.follow("promote_model", run_id, 10 * MINUTE, console.print)
+    store = S3Store(S3Settings.from_environment(demo.environment), MODELS_BUCKET)
+    if ledger.champion(store, demo.use_case.name) is None:
+        reasons = "; ".join(demo.airflow.xcom("promote_model", run_id, "promote")["reasons"])
+        raise StackError(f"the gate refused the first model ({reasons})", "run make demo again")
 
 
 def load(demo: Demo) -> None:
