@@ -40,7 +40,6 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> int:
-    logging.disable(logging.CRITICAL)  # client libraries log every probe that comes too early
     try:
         return run(sys.argv[1:])
     except StackError as fault:
@@ -52,4 +51,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)  # client libraries log every probe that comes too early
     raise SystemExit(main())

@@ -266,7 +266,6 @@ def act(options: argparse.Namespace, stack: Stack) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    logging.disable(logging.CRITICAL)  # client libraries log every probe that comes too early
     options = parser().parse_args(arguments)
     try:
         return act(options, container_stack(layout_from(), os.environ))
@@ -276,4 +275,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)  # client libraries log every probe that comes too early
     raise SystemExit(main())
