@@ -16,7 +16,7 @@ from include import book, lake
 from include.contracts.contract import Contract
 from include.landing import s3_client
 from include.locations import LANDING_BUCKET, Lake, landing_prefix
-from include.spark_jobs.catalog import counting_facts
+from include.spark_jobs.catalog import counting_facts, of_days
 from include.tables import LANDING_FILES
 from include.use_case import UseCase
 
@@ -42,16 +42,22 @@ def shared_fields(contract: Contract, subject: Contract) -> list[str]:
 
 
 def beside_subjects(facts: DataFrame, contract: Contract, subjects: DataFrame, subject: Contract) -> DataFrame:
-    """Each fact with what is known of its subject (``is known``, ``known FIELD``), for ``consistency``."""
-    fields = (F.col(name).alias(f"known {name}") for name in shared_fields(contract, subject))
-    known = subjects.select(F.col(subject.key).alias(contract.key), *fields, F.lit(True).alias("is known"))
-    return facts.join(known, contract.key, "left")
+    """Each fact with what is known of its subject (``known FIELD``, ``known ds``), for ``consistency``."""
+    fields = (F.col(name).alias(f"known {name}") for name in ("ds", *shared_fields(contract, subject)))
+    return facts.join(subjects.select(F.col(subject.key).alias(contract.key), *fields), contract.key, "left")
 
 
-def consistency(contract: Contract, subject: Contract) -> Column:
-    """Whether a row's subject is a known fact with equal values in every field that both contracts have."""
+def days_before(use_case: UseCase) -> int:
+    """So many days before a fact its subject may have been announced, for a label to see both."""
+    return use_case.source(use_case.subject_source).announced_days + use_case.label_horizon_days
+
+
+def consistency(contract: Contract, subject: Contract, days: int) -> Column:
+    """Whether a row's subject was announced by its day, at most ``days`` before, with equal values in every field that
+    both contracts have."""
     equal = [F.col(name).eqNullSafe(F.col(f"known {name}")) for name in shared_fields(contract, subject)]
-    return reduce(lambda one, other: one & other, equal, F.coalesce(F.col("is known"), F.lit(False)))
+    announced = F.col("known ds").between(F.date_sub("ds", days).cast("string"), F.col("ds"))
+    return reduce(lambda one, other: one & other, equal, F.coalesce(announced, F.lit(False)))
 
 
 def shares(rows: DataFrame, source: str, dimensions: Mapping[str, Column]) -> DataFrame:
@@ -108,7 +114,7 @@ def readable_rows(spark: SparkSession, use_case: UseCase, names: Sequence[str]) 
 
 def fact_shares(use_case: UseCase, facts: Mapping[str, DataFrame], subjects: DataFrame) -> DataFrame:
     """Completeness, accuracy and consistency of the days that ``facts`` (by source) have: ``ds, source, dimension,
-    value``. ``subjects`` are the subject source's facts of all days."""
+    value``. ``subjects`` are the subject source's facts of these days and of ``days_before``."""
     frames = (source_shares(use_case, source, facts[source.name], subjects) for source in use_case.sources)
     return reduce(DataFrame.unionByName, frames)
 
@@ -120,7 +126,7 @@ def source_shares(use_case: UseCase, contract: Contract, facts: DataFrame, subje
     if contract.name in quality.accuracy:
         dimensions["accuracy"] = accuracy(quality.accuracy[contract.name])
     if contract.name in quality.about_subjects:
-        dimensions["consistency"] = consistency(contract, subject)
+        dimensions["consistency"] = consistency(contract, subject, days_before(use_case))
         facts = beside_subjects(facts, contract, subjects, subject)
     return shares(facts, contract.name, dimensions)
 
@@ -132,7 +138,9 @@ def assess(
     names = book.names_of(days)
     facts = {contract.name: counting_facts(spark, use_case.name, contract.name) for contract in use_case.sources}
     chosen = {source: table.where(F.col("ds").isin(*names)) for source, table in facts.items()}
-    rows = fact_shares(use_case, chosen, facts[use_case.subject_source]).collect()
+    # Not of all days: a night must not take longer the more history there is.
+    subjects = of_days(facts[use_case.subject_source], min(days) - timedelta(days=days_before(use_case)), max(days))
+    rows = fact_shares(use_case, chosen, subjects).collect()
     found = [(row["ds"], row["source"], row["dimension"], row["value"]) for row in rows]
     files = lake.read_rows(
         use_case.name, LANDING_FILES.name, ["ds", "source", "landing_key", "rows", "ingested_at"], names

@@ -66,7 +66,16 @@ def test_a_fact_agrees_with_its_subject_in_every_shared_field(spark: SparkSessio
     subjects = departures(spark, flight(1, tail=None), flight(2, dest="ORD"))
     facts = departures(spark, flight(1, 5, tail=None), flight(2, 5), flight(3))
     beside = beside_subjects(facts, DEPARTURES, subjects, SCHEDULE)
-    assert values(beside, consistency=consistency(DEPARTURES, SCHEDULE)) == {"consistency": 1 / 3}
+    assert values(beside, consistency=consistency(DEPARTURES, SCHEDULE, 0)) == {"consistency": 1 / 3}
+
+
+def test_a_fact_speaks_of_a_subject_that_was_announced_by_its_day(spark: SparkSession) -> None:
+    announced = ["2013-01-02", "2013-01-03", "2013-01-05", "2013-01-06"]
+    subjects = departures(spark, *((*flight(number)[:-1], day) for number, day in enumerate(announced)))
+    facts = departures(spark, *(flight(number) for number in range(4)))
+    beside = beside_subjects(facts, DEPARTURES, subjects, SCHEDULE)
+    found = beside.where(consistency(DEPARTURES, SCHEDULE, 2)).select("id").collect()
+    assert sorted(row["id"] for row in found) == ["f1", "f2"]
 
 
 def test_rows_count_as_timely_by_their_file() -> None:
