@@ -25,7 +25,7 @@ from include.training.scratch import Allocate, Scratch
 PINNED_TABLES = ("features", "labels", "book")
 MINIMUM_ROWS = 100
 #: Rows that are read from the tables, or handed on as plain arrays, at once.
-ROWS_AT_ONCE = 1 << 18
+ROWS_AT_ONCE = 1 << 16
 MISSING_CODE = -1
 
 
@@ -193,12 +193,13 @@ def read_rows(
     or in files as ``scratch`` has it.
     Raises ``DatasetError`` if a row was computed by another feature definition than the running code's.
     """
-    counts = _labels_by_day(tables, versions, days)
+    subjects, labels = (tables.open(table, versions[table]) for table in ("features", "labels"))
+    counts = _labels_by_day(labels, days)
     size = sum(counts.values())
     row = 8 * len(features.numeric) + 4 * len(features.categorical) + 8 + 4
     room = _Columns(features, target, size, scratch.allocator(size * row))
     for some in _groups(days, counts, at_once):
-        room.append(joined(tables, versions, features, some))
+        room.append(joined(subjects, labels, features, some))
     return room.rows()
 
 
@@ -235,11 +236,10 @@ def _check_definition(table: pa.Table, features: FeatureSet) -> None:
         )
 
 
-def _labels_by_day(tables: Tables, versions: Mapping[str, int], days: Sequence[str]) -> Counter[str]:
+def _labels_by_day(labels: DeltaTable, days: Sequence[str]) -> Counter[str]:
     """How many labels each day has; no more rows than that can come of the join."""
-    labels = tables.open("labels", versions["labels"]).to_pyarrow_dataset()
     found: Counter[str] = Counter()
-    for batch in labels.to_batches(columns=["ds"], filter=pc.field("ds").isin(list(days))):
+    for batch in labels.to_pyarrow_dataset().to_batches(columns=["ds"], filter=pc.field("ds").isin(list(days))):
         for entry in batch.column("ds").value_counts().to_pylist():
             found[entry["values"]] += entry["counts"]
     return found
@@ -259,19 +259,15 @@ def _groups(days: Sequence[str], counts: Mapping[str, int], at_once: int) -> Ite
         yield group
 
 
-def joined(tables: Tables, versions: Mapping[str, int], features: FeatureSet, days: Sequence[str]) -> pa.Table:
+def joined(subjects: DeltaTable, labels: DeltaTable, features: FeatureSet, days: Sequence[str]) -> pa.Table:
     """Features and label of the days' subjects, ordered by day and subject."""
     names = [feature.name for feature in features.features]
     wanted = [("ds", "in", list(days))]
-    left = tables.open("features", versions["features"]).to_pyarrow_table(
-        columns=["subject_id", "ds", "features_hash", *names], filters=wanted
-    )
+    left = subjects.to_pyarrow_table(columns=["subject_id", "ds", "features_hash", *names], filters=wanted)
     _check_definition(left, features)
-    right = tables.open("labels", versions["labels"]).to_pyarrow_table(
-        columns=["subject_id", "ds", "label"], filters=wanted
-    )
-    joined = left.join(right, keys=["subject_id", "ds"], join_type="inner")
-    return joined.sort_by([("ds", "ascending"), ("subject_id", "ascending")])
+    right = labels.to_pyarrow_table(columns=["subject_id", "ds", "label"], filters=wanted)
+    both = left.join(right, keys=["subject_id", "ds"], join_type="inner")
+    return both.sort_by([("ds", "ascending"), ("subject_id", "ascending")])
 
 
 def rows_of(table: pa.Table, features: FeatureSet, target: Target) -> Rows:

@@ -19,6 +19,8 @@ from include.training.encoding import CLIP, FIRST_VALUE, MISSING, RARE, Encoders
 from include.training.network import LINE_END, Network
 
 Doubles = NDArray[np.float64]
+#: Rows that are answered at once: on the way a row takes some twenty times what its columns do.
+BLOCK_ROWS = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,13 @@ class FoldedNetwork:
     def scores(self, columns: Mapping[str, NDArray[Any]]) -> Doubles:
         """One logit a row, float64 ``[n]``; infinities count as missing. Raises ``KeyError`` on an absent column."""
         count = len(next(iter(columns.values())))
+        if count <= BLOCK_ROWS:
+            return self._block(columns, count)
+        stored, starts = dict(columns), range(0, count, BLOCK_ROWS)
+        blocks = ({name: values[at : at + BLOCK_ROWS] for name, values in stored.items()} for at in starts)
+        return np.concatenate([self.scores(block) for block in blocks])
+
+    def _block(self, columns: Mapping[str, NDArray[Any]], count: int) -> Doubles:
         rows, weights = self._summands(columns, count)
         with torch.inference_mode():
             offsets = torch.arange(0, rows.size, rows.shape[1])

@@ -20,7 +20,7 @@ from include.bundle.store import S3Store
 from include.locations import MODELS_BUCKET, Topics
 from include.settings import S3Settings
 from include.target import Metric, Target
-from include.training.dataset import Tables, joined, pin_versions, rows_of
+from include.training.dataset import Tables, joined, rows_of
 from include.training.metrics import skill
 from include.use_case import UseCase
 from local_stack.airflow_api import AirflowApi, Report
@@ -155,7 +155,7 @@ def compare(use_case: UseCase, environment: Mapping[str, str], answers: Sequence
     settings = S3Settings.from_environment(environment)
     tables = Tables.on_s3(use_case.name, settings)
     days = sorted({f"{answer.at:%Y-%m-%d}" for answer in answers})
-    table = joined(tables, pin_versions(tables), use_case.features, days)
+    table = joined(tables.open("features"), tables.open("labels"), use_case.features, days)
     rows, ids = rows_of(table, use_case.features, use_case.target), table.column("subject_id").to_pylist()
     store, models = S3Store(settings, MODELS_BUCKET), sorted({answer.model_id for answer in answers})
     bundles = {model: load_bundle(store, use_case.name, model, use_case.features) for model in models}

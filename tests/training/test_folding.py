@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from include.training import folding
 from include.training.encoding import CategoryEncoder, Encoders, NumericEncoder
 from include.training.folding import FoldedNetwork
 from include.training.network import Network, NetworkConfig
@@ -87,7 +88,9 @@ def test_edges_beyond_the_clipping_bend_nothing() -> None:
     assert_alike(Encoders((encoder,), (CATEGORY,)), {"x": np.linspace(-40, 40, 33), "c": np.array(["a"] * 33, object)})
 
 
-def test_a_row_answers_alone_as_among_others() -> None:
+@pytest.mark.parametrize("block", [7, 100, 300])
+def test_a_row_answers_alone_as_among_others(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "BLOCK_ROWS", block)
     random = np.random.default_rng(0)
     encoders = Encoders(
         tuple(NumericEncoder.fit(f"x{n}", random.normal(size=200), bins=24) for n in range(20)), (CATEGORY,)
