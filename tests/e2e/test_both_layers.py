@@ -126,7 +126,7 @@ def subject(environment: Mapping[str, str]) -> dict[str, Any]:
 def test_a_day_is_served_while_every_server_is_killed_once() -> None:
     command = [sys.executable, "-m", "local_stack.replay", "--from", NIGHTLY.isoformat(), "--to", NIGHTLY.isoformat()]
     kills = [word for kill in KILLS for word in ("--kill", kill)]
-    shares = ("--duplicates", "0.02", "--bad", "0.01", "--late", "0.01", "--step-minutes", "30")
+    shares = ("--duplicates", "0.02", "--bad", "0.01", "--late", "0.01", "--step-minutes", "60")
     done = subprocess.run([*command, *kills, *shares], capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     assert done.stdout.count("kill -9") == len(KILLS)
