@@ -1,6 +1,7 @@
 """The use case's database and tables in the Hive metastore: created once, with comments, and read by Spark jobs."""
 
 import logging
+import math
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -11,7 +12,7 @@ from pyspark.sql import functions as F
 
 from include.contracts.contract import Contract
 from include.locations import LAKE_BUCKET, Lake
-from include.spark_jobs.session import DELTA_PROPERTIES
+from include.spark_jobs.session import DELTA_PROPERTIES, SHUFFLE_PARTITIONS
 from include.tables import Column, Table, all_tables
 from include.tombstones import retracted_files
 from include.use_case import UseCase
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 VIEWS = Path(__file__).resolve().parents[1] / "sql" / "hive"
 #: Statements at once: each waits for S3 and the metastore in turn; on two cores eight take half the time of one.
 CREATED_AT_ONCE = 8
+DAYS_A_PART = 8
+#: A short span is cut by the day, up to so many parts.
+SHORT_SPAN_PARTS = 4
 
 
 def days_between(first: date, last: date) -> list[date]:
@@ -119,6 +123,21 @@ def facts_for(
     """
     raw = counting_facts(spark, use_case, contract.name, withdrawn)
     return of_days(raw, first - timedelta(days=contract.announced_days), last)
+
+
+def partitions_of(days: int) -> int:
+    """Into how many parts of whole days a span is cut: a task has as much to do in a year as in a month."""
+    return max(min(days, SHORT_SPAN_PARTS), math.ceil(days / DAYS_A_PART))
+
+
+def shuffle_by_span(spark: SparkSession, days: int) -> None:
+    """Shuffle into as many parts as a span of so many days has, where the deployment does not say more.
+
+    In a few parts for any span, what one task sorts fills its share of the heap: it is spilled, and the heap collected
+    again and again.
+    """
+    configured = int(spark.sparkContext.getConf().get(SHUFFLE_PARTITIONS, "1"))
+    spark.conf.set(SHUFFLE_PARTITIONS, max(configured, partitions_of(days)))
 
 
 def replace_days(frame: DataFrame, use_case: str, table: Table, days: Iterable[date], run_id: str) -> None:

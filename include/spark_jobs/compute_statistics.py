@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 from include import book
 from include.features.spec import Feature
 from include.inference import Doubles, benjamini_hochberg, difference, stability_index, wilson
-from include.spark_jobs.catalog import create_tables, of_days, read_table, replace_days
+from include.spark_jobs.catalog import create_tables, of_days, read_table, replace_days, shuffle_by_span
 from include.spark_jobs.session import run_arguments, start_job
 from include.tables import LABELS, STATISTICS, features_table
 from include.use_case import UseCase, load_use_case
@@ -257,6 +257,7 @@ def compute(spark: SparkSession, use_case: UseCase, run_id: str) -> int:
         log.info("no day has closed labels yet")
         return 0
     spans = Spans(closed[0], closed[-1])
+    shuffle_by_span(spark, len(closed))
     rows = labelled(spark, use_case, spans).persist()
     found: list[Row] = []
     for feature in use_case.slices:

@@ -29,7 +29,14 @@ from include.contracts.columns import judged, schema_differences, those_given
 from include.contracts.contract import Contract
 from include.landing import LandedRow, LandingFile, hash_files, list_landing, read_rows, s3_client
 from include.locations import LANDING_BUCKET, Lake
-from include.spark_jobs.catalog import counting_facts, create_tables, days_between, of_days, read_table
+from include.spark_jobs.catalog import (
+    counting_facts,
+    create_tables,
+    days_between,
+    of_days,
+    read_table,
+    shuffle_by_span,
+)
 from include.spark_jobs.session import begin_job, job_arguments, open_job_session
 from include.tables import LANDING_FILES, Table, all_tables, quarantine_table, raw_table
 from include.use_case import UseCase, load_use_case
@@ -372,6 +379,7 @@ def nothing_to_do(use_case: UseCase, plan: FilePlan) -> bool:
 def ingest(spark: SparkSession, use_case: UseCase, plan: FilePlan, run_id: str) -> list[dict[str, Any]]:
     """Ingest the planned files of every source; returns the new rows of ``landing_files``."""
     create_tables(spark, use_case)
+    shuffle_by_span(spark, len({file.ds for file in plan.new}))
     written: list[dict[str, Any]] = []
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
         for rows in pool.map(lambda source: ingest_source(spark, use_case, source, plan, run_id), use_case.sources):

@@ -26,7 +26,15 @@ from include.locations import Topics
 from include.metrics import data_quality_id
 from include.settings import KafkaSettings
 from include.spark_jobs.assess_quality import assess
-from include.spark_jobs.catalog import days_between, facts_for, of_days, read_table, replace_days
+from include.spark_jobs.catalog import (
+    days_between,
+    facts_for,
+    of_days,
+    partitions_of,
+    read_table,
+    replace_days,
+    shuffle_by_span,
+)
 from include.spark_jobs.session import job_arguments, start_job
 from include.tables import BOOK, LABELS, TILES, features_table
 from include.tiles.build import build_tiles, tile_day
@@ -34,9 +42,6 @@ from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("preprocess_features")
 
-DAYS_A_PART = 8
-#: A short span is cut by the day, up to so many parts.
-SHORT_SPAN_PARTS = 4
 SUBJECTS_A_BUCKET = 25_000
 
 
@@ -66,17 +71,12 @@ def of_named_days(frame: DataFrame, days: Sequence[date]) -> DataFrame:
     return frame.where(F.col("ds").isin(book.names_of(days)))
 
 
-def partitions_of(days: Sequence[date]) -> int:
-    """Into how many parts of whole days a span is cut: a task has as much to do in a year as in a month."""
-    return max(min(len(days), SHORT_SPAN_PARTS), math.ceil(len(days) / DAYS_A_PART))
-
-
 def write_tiles(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str) -> None:
     """Build the tiles of some days and rewrite those days of the table in one commit.
 
     Facts are laid out by day first: they are smaller than what is made of them, and stay where they are until written.
     """
-    parts = partitions_of(days)
+    parts = partitions_of(len(days))
     facts = {
         c.name: facts_for(spark, use_case.name, c, days[0], days[-1]).repartition(parts, tile_day())
         for c in use_case.sources
@@ -246,6 +246,7 @@ def send(messages: DataFrame, topic: str, kafka: KafkaSettings) -> None:
 def preprocess(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str) -> None:
     """Write tiles, features and labels of some days, then announce each day and its data quality."""
     refuse_open_days(use_case, days, book.closed_days(use_case, book.INGEST))
+    shuffle_by_span(spark, len(days))
     references, lines = read_references(s3_client(), use_case), ingest_lines(use_case, days)
     write_tiles(spark, use_case, tile_days(use_case, days, book.closed_days(use_case, book.PREPROCESS)), run_id)
     closing = [date.fromisoformat(ds) for ds in book.closed_label_days(use_case, days)]

@@ -31,6 +31,7 @@ DIE_WITH_PARENT = "LAMBDA_DL_DIE_WITH_PARENT"
 LOOPBACK = "127.0.0.1"
 CODE_ARCHIVE = "lambda_dl_code.zip"
 WATCH_SECONDS = 1.0
+SHUFFLE_PARTITIONS = "spark.sql.shuffle.partitions"
 BY_KEYS = "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider"
 BY_ROLE = (
     "software.amazon.awssdk.auth.credentials.WebIdentityTokenFileCredentialsProvider,"
@@ -44,11 +45,23 @@ SHORT_LIVED_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+U
 LONG_LIVED_JVM = "-XX:+UseSerialGC"
 
 
+#: What suits jobs of a minute on two cores and a GiB of heap. What a deployment says instead, wins.
+SIZES: Mapping[str, str] = {
+    SHUFFLE_PARTITIONS: "4",
+    # Spark goes by compressed bytes, of files and of shuffles: 10 MB of them, its default, are ten times as many in
+    # memory, beside what tasks sort, and cannot be spilled.
+    "spark.sql.autoBroadcastJoinThreshold": "2MB",
+    # 64 MB of a shuffle, its default, are some 300 in memory: more than a task of two in a GiB of heap can sort.
+    "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16MB",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+}
+
+
 def spark_conf(
     s3_endpoint: str,
     metastore_uri: str,
     master: str = "local[*]",
-    shuffle_partitions: int = 4,
     s3_provider: str = BY_KEYS,
 ) -> dict[str, str]:
     """The configuration of every session, without secrets; in local mode nothing listens beyond loopback."""
@@ -58,26 +71,21 @@ def spark_conf(
         "spark.sql.catalogImplementation": "hive",
         "spark.hadoop.hive.metastore.uris": metastore_uri,
         "spark.sql.adaptive.enabled": "true",
-        # Spark goes by compressed bytes, of files and of shuffles: 10 MB of them, its default, are ten times as many in
-        # memory, beside what tasks sort, and cannot be spilled.
-        "spark.sql.autoBroadcastJoinThreshold": "2MB",
         # What a job keeps it reads a few times and drops: to find each column's best coding costs more than it saves.
         "spark.sql.inMemoryColumnarStorage.compressed": "false",
-        "spark.databricks.delta.snapshotPartitions": "1",
-        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
-        **_session_conf(master, shuffle_partitions),
+        **SIZES,
+        **_session_conf(master),
         **_s3_conf(s3_endpoint, s3_provider),
         **_delta_defaults(),
     }
 
 
-def _session_conf(master: str, shuffle_partitions: int) -> dict[str, str]:
+def _session_conf(master: str) -> dict[str, str]:
     """What sessions of every kind have in common: UTC, this Python, no page of their own, loopback in local mode."""
     return {
         "spark.sql.session.timeZone": "UTC",
         # Of a field that occurs twice in a message the last value counts, as everywhere else
         "spark.sql.variant.allowDuplicateKeys": "true",
-        "spark.sql.shuffle.partitions": str(shuffle_partitions),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.pyspark.python": executor_python(),
         "spark.ui.enabled": "false",
@@ -117,6 +125,7 @@ def _delta_defaults() -> dict[str, str]:
 #: Micro-batches of some dozen rows: planning, not computing, is what costs, and an adaptive plan is planned twice.
 STREAM_CONF: Mapping[str, str] = {
     "spark.sql.catalogImplementation": "in-memory",
+    SHUFFLE_PARTITIONS: "1",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.streaming.minBatchesToRetain": "10",
     # How often the facts query asks Kafka for news when there is none: Spark's 10 ms keeps a core busy on an idle day.
@@ -173,17 +182,14 @@ def open_session(job_name: str, environment: Mapping[str, str] = os.environ) -> 
 
 
 def open_stream_session(job_name: str, environment: Mapping[str, str] = os.environ) -> SparkSession:
-    """Open the session of a streaming job: Kafka in, Kafka out, no tables; raises ``SettingError``.
-
-    One shuffle partition: a micro-batch is small, and each further one costs milliseconds.
-    """
+    """Open the session of a streaming job: Kafka in, Kafka out, no tables; raises ``SettingError``."""
     s3 = S3Settings.from_environment(environment)
     builder = SparkSession.builder.appName(job_name)
     return _opened(
         builder,
         environment,
         s3,
-        lambda master: {**_session_conf(master, 1), **_s3_conf(s3.endpoint, s3_provider(s3)), **STREAM_CONF},
+        lambda master: {**_session_conf(master), **_s3_conf(s3.endpoint, s3_provider(s3)), **STREAM_CONF},
     )
 
 
@@ -193,12 +199,13 @@ def _opened(
     s3: S3Settings,
     conf: Callable[[str], Mapping[str, str]],
 ) -> SparkSession:
-    """A session with what ``conf`` says for the master at hand, and with the S3 keys."""
+    """A session with what ``conf`` says for the master at hand, but for sizes of the deployment's own; with S3 keys."""
     os.environ["PYSPARK_PYTHON"] = executor_python(environment)
     _prepare_plain_python(environment)
     SparkContext._ensure_initialized()
-    master = str(SparkConf().get("spark.master", "local[*]"))
-    for name, value in conf(master).items():
+    deployed = SparkConf()
+    master = str(deployed.get("spark.master", "local[*]"))
+    for name, value in unless_deployed(conf(master), deployed.contains).items():
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
@@ -206,6 +213,11 @@ def _opened(
     if not master.startswith("local"):
         _give_code(spark)
     return spark
+
+
+def unless_deployed(conf: Mapping[str, str], deployed: Callable[[str], bool]) -> dict[str, str]:
+    """``conf`` without those ``SIZES`` that the deployment has said itself."""
+    return {name: value for name, value in conf.items() if not (SIZES.get(name) == value and deployed(name))}
 
 
 def _give_code(spark: SparkSession) -> None:

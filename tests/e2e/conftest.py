@@ -1,21 +1,27 @@
-"""What assets start for analysts, MySQL and statistics, starts when a test wants it: each costs minutes on two cores,
-and a refresh would swap tables under a test. The rest of the DAGs run as they do for users.
-"""
+"""Airflow and the stack's environment; nothing runs for analysts beside a test, and in the end nothing at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from local_stack.airflow_api import AirflowApi, poll
+from tests.e2e.steps import FOR_ANALYSTS
 
-FOR_ANALYSTS = ("refresh_serving", "compute_statistics")
+
+@pytest.fixture(scope="package")
+def environment() -> Mapping[str, str]:
+    return os.environ
+
+
+@pytest.fixture(scope="package")
+def airflow(environment: Mapping[str, str]) -> AirflowApi:
+    return AirflowApi.from_environment(environment)
 
 
 @pytest.fixture(scope="package", autouse=True)
-def quiet() -> Iterator[None]:
-    """Pause them; in the end pause every DAG, and let no task go on beside the tests that follow."""
-    airflow = AirflowApi.from_environment(os.environ)
+def quiet(airflow: AirflowApi) -> Iterator[None]:
+    """Pause what tests start themselves; in the end pause every DAG, and let no task go on beside what follows."""
     for dag_id in FOR_ANALYSTS:
         airflow.wait_for_dag(dag_id)
         airflow.pause(dag_id)

@@ -8,7 +8,6 @@ file order: each looks at what one stage left behind.
 
 import html
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,57 +17,20 @@ from typing import Any
 import httpx
 import pymysql
 import pytest
-from deltalake import DeltaTable
 
 from include import ledger
 from include.bundle.store import S3Store
 from include.lake import open_table
-from include.locations import MODELS_BUCKET, Lake, Models
+from include.locations import MODELS_BUCKET, Models
 from include.settings import S3Settings
-from include.use_case import load_use_case
 from local_stack.airflow_api import AirflowApi, now
 from local_stack.analyst import query_hive, query_mysql
-from tests.e2e.conftest import FOR_ANALYSTS
+from tests.e2e.steps import FIRST, LAST, NIGHTLY, USE_CASE, rows, run
 from tests.landing_truth import departures_landed, facts_landed
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
-USE_CASE = load_use_case("flight_delay")
-FIRST = USE_CASE.history_start
-LAST = FIRST + timedelta(days=9)
-#: Streamed first, and by night in the batch layer.
-NIGHTLY = LAST + timedelta(days=1)
 KILLS = ("stream@09:00", "predictor@13:00", "kafka@18:00")
-
-
-@pytest.fixture(scope="module")
-def environment() -> Mapping[str, str]:
-    return os.environ
-
-
-@pytest.fixture(scope="module")
-def airflow(environment: Mapping[str, str]) -> AirflowApi:
-    return AirflowApi.from_environment(environment)
-
-
-def run(airflow: AirflowApi, dag_id: str, conf: Mapping[str, Any] | None = None, key: str | None = None) -> str:
-    airflow.wait_for_dag(dag_id)
-    airflow.unpause(dag_id)
-    run_id = airflow.trigger(dag_id, conf, key)
-    airflow.follow(dag_id, run_id, 900)
-    if dag_id in FOR_ANALYSTS:
-        airflow.pause(dag_id)
-    return run_id
-
-
-def rows(environment: Mapping[str, str], table: str, **equal: str) -> list[dict[str, Any]]:
-    location = Lake(USE_CASE.name).path(table, "s3")
-    options = S3Settings.from_environment(environment).delta_options()
-    filters = [(name, "=", value) for name, value in equal.items()] or None
-    found: list[dict[str, Any]] = (
-        DeltaTable(location, storage_options=options).to_pyarrow_table(filters=filters).to_pylist()
-    )
-    return found
 
 
 def test_a_window_of_days_lands_and_is_ingested(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
@@ -234,29 +196,3 @@ def test_the_champion_comes_out_of_its_lineage_again(environment: Mapping[str, s
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"model {champion.model_id} trained again" in again.stdout
-
-
-def test_the_form_withdraws_a_day_and_brings_it_back(airflow: AirflowApi, environment: Mapping[str, str]) -> None:
-    ds = NIGHTLY.isoformat()
-    form = {"source": "weather", "ds": ds, "action": "retract", "reason": "a station was moved"}
-    store = S3Store(S3Settings.from_environment(environment), MODELS_BUCKET)
-    champion = ledger.champion(store, USE_CASE.name)
-    dry = run(airflow, "retract_day", {**form, "dry_run": True})
-    radius = airflow.xcom("retract_day", dry, "list_blast_radius")
-    assert (radius["models"], len(radius["files"])) == ([], 1), "the champion has not seen that day"
-    assert rows(environment, "tiles", ds=ds, tile="weather_by_origin")
-    by_form(airflow, form)
-    assert not rows(environment, "tiles", ds=ds, tile="weather_by_origin")
-    assert query_hive(environment, "select count(*) from retracted_files")[0][0] == len(radius["files"])
-    assert len(rows(environment, "raw_weather", ds=ds)) == radius["rows"]["raw_weather"] > 0, "raw keeps the facts"
-    assert ledger.champion(store, USE_CASE.name) == champion
-    by_form(airflow, {**form, "action": "restore"})
-    assert rows(environment, "tiles", ds=ds, tile="weather_by_origin")
-    assert query_hive(environment, "select count(*) from retracted_files")[0][0] == 0
-
-
-def by_form(airflow: AirflowApi, form: Mapping[str, Any]) -> None:
-    """A run of ``retract_day`` that is more than a look, and the load of metrics that follows."""
-    started = now()
-    run(airflow, "retract_day", {**form, "dry_run": False})
-    airflow.follow("load_metrics", airflow.wait_for_triggered_run("load_metrics", started, by="ingest_window"), 600)

@@ -14,7 +14,6 @@ from include.spark_jobs.preprocess_features import (
     book_shares,
     buckets_for,
     for_label_days,
-    partitions_of,
     refuse_open_days,
     subjects_of,
     tile_days,
@@ -89,11 +88,6 @@ def test_shares_of_a_day_without_rows_are_whole() -> None:
     assert book_shares([line]) == [("d", "s", "validity", 1.0), ("d", "s", "uniqueness", 1.0)]
     some = line | {"landed": 10, "ingested": 6, "quarantined": 2, "duplicate": 2}
     assert book_shares([some]) == [("d", "s", "validity", 0.75), ("d", "s", "uniqueness", 0.8)]
-
-
-@pytest.mark.parametrize(("days", "parts"), [(1, 1), (3, 3), (30, 4), (366, 46)])
-def test_a_part_has_no_more_days_in_a_longer_span(days: int, parts: int) -> None:
-    assert partitions_of([START + timedelta(days=number) for number in range(days)]) == parts
 
 
 def test_a_bucket_has_no_more_subjects_in_a_longer_span() -> None:

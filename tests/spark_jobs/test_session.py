@@ -6,7 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from include.spark_jobs.session import pack_code, parent_of, spark_conf, submit_arguments
+from include.spark_jobs.session import (
+    SHUFFLE_PARTITIONS,
+    pack_code,
+    parent_of,
+    spark_conf,
+    submit_arguments,
+    unless_deployed,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,6 +23,13 @@ def test_local_sessions_listen_on_loopback_only() -> None:
     assert local["spark.driver.bindAddress"] == "127.0.0.1"
     assert local["spark.ui.enabled"] == "false"
     assert "spark.driver.bindAddress" not in spark_conf("http://s3:1", "thrift://m:2", "spark://master:7077")
+
+
+def test_a_deployment_has_its_own_sizes_but_not_its_own_time_zone() -> None:
+    conf = spark_conf("http://127.0.0.1:1", "thrift://127.0.0.1:2")
+    said = {SHUFFLE_PARTITIONS: "200", "spark.sql.session.timeZone": "Europe/Berlin"}
+    assert conf.keys() - unless_deployed(conf, said.__contains__).keys() == {SHUFFLE_PARTITIONS}
+    assert unless_deployed({SHUFFLE_PARTITIONS: "1"}, said.__contains__), "the streaming job's is no size of a job's"
 
 
 def test_no_configuration_holds_a_secret() -> None:

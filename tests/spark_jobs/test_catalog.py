@@ -1,0 +1,20 @@
+"""Into how many parts the work on a span of days is cut."""
+
+import pytest
+from pyspark.sql import SparkSession
+
+from include.spark_jobs.catalog import partitions_of, shuffle_by_span
+from include.spark_jobs.session import SHUFFLE_PARTITIONS
+
+
+@pytest.mark.parametrize(("days", "parts"), [(1, 1), (3, 3), (30, 4), (366, 46)])
+def test_a_part_has_no_more_days_in_a_longer_span(days: int, parts: int) -> None:
+    assert partitions_of(days) == parts
+
+
+def test_a_longer_span_is_shuffled_into_more_parts_and_the_next_short_one_is_not(spark: SparkSession) -> None:
+    configured = spark.conf.get(SHUFFLE_PARTITIONS)
+    shuffle_by_span(spark, 366)
+    assert spark.conf.get(SHUFFLE_PARTITIONS) == "46"
+    shuffle_by_span(spark, 1)
+    assert spark.conf.get(SHUFFLE_PARTITIONS) == configured == "2"
