@@ -81,9 +81,6 @@ def deployment(stack: Stack) -> dict[str, str]:
         "spark.driver.extraClassPath": f"{stack.layout.spark_jars}/*",
         "spark.executor.extraClassPath": f"{stack.layout.spark_jars}/*",
         "spark.local.dir": str(stack.layout.data / "spark"),
-        # What tasks sort and what a session holds anyway (a quarter of a GiB) fit into the old generation together:
-        # with Spark's 0.6 they do not in a heap of one GiB, and every collection becomes one of the whole heap.
-        "spark.memory.fraction": "0.4",
         "spark.sql.warehouse.dir": names.WAREHOUSE,
         "spark.hadoop.fs.s3a.endpoint.region": names.S3_REGION,
     }
