@@ -45,8 +45,6 @@ SHORT_LIVED_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+U
 #: 0.6 of the heap) and what a session holds anyway fit into four fifths of a GiB together: into Java's two thirds they
 #: do not, and then every collection becomes one of the whole heap.
 LONG_LIVED_JVM = "-XX:+UseSerialGC -XX:NewRatio=4"
-
-
 #: What suits jobs of a minute on two cores and a GiB of heap. What a deployment says instead, wins.
 SIZES: Mapping[str, str] = {
     SHUFFLE_PARTITIONS: "4",
@@ -127,6 +125,7 @@ def _delta_defaults() -> dict[str, str]:
 #: Micro-batches of some dozen rows: planning, not computing, is what costs, and an adaptive plan is planned twice.
 STREAM_CONF: Mapping[str, str] = {
     "spark.sql.catalogImplementation": "in-memory",
+    # Each further one costs milliseconds a batch.
     SHUFFLE_PARTITIONS: "1",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.streaming.minBatchesToRetain": "10",

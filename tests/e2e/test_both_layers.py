@@ -7,7 +7,6 @@ file order: each looks at what one stage left behind.
 """
 
 import html
-import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ import pytest
 from include import ledger
 from include.bundle.store import S3Store
 from include.lake import open_table
-from include.locations import MODELS_BUCKET, Models
+from include.locations import MODELS_BUCKET
+from include.rollback import lineage_of
 from include.settings import S3Settings
 from local_stack.airflow_api import AirflowApi, now
 from local_stack.analyst import query_hive, query_mysql
@@ -181,8 +181,7 @@ def test_what_the_champion_pins_is_there_after_maintenance(airflow: AirflowApi, 
     store = S3Store(S3Settings.from_environment(environment), MODELS_BUCKET)
     champion = ledger.champion(store, USE_CASE.name)
     assert champion is not None
-    lineage = json.loads(store.get(Models(USE_CASE.name).bundle_prefix(champion.model_id) + "lineage.json"))
-    version = lineage["tables"]["features"]
+    version = lineage_of(store, USE_CASE.name, champion.model_id)["tables"]["features"]
     before = open_table(USE_CASE.name, "features", version=version).to_pyarrow_dataset().count_rows()
     run(airflow, "maintain_tables")
     assert open_table(USE_CASE.name, "features", version=version).to_pyarrow_dataset().count_rows() == before > 0

@@ -13,13 +13,12 @@ from include.bundle.store import DirectoryStore, S3Store
 from include.ledger import Entry, announcement, append, read_ledger
 from include.locations import MODELS_BUCKET, Topics
 from include.settings import KafkaSettings, S3Settings
-from include.use_case import load_use_case
 from local_stack.airflow_api import AirflowApi
+from tests.e2e.steps import USE_CASE
 from tests.speed_service.conftest import make_bundle
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
-USE_CASE = load_use_case("flight_delay")
 LINE = Entry(1, "2013-01-01T00:00:00.000Z", "promoted", "", None, "test", "a test promotes it", "test-rollback")
 
 
@@ -38,7 +37,7 @@ def wait_until_served(model_id: str, seconds: float = 60) -> None:
         time.sleep(0.5)
 
 
-def test_the_form_puts_the_former_champion_back() -> None:
+def test_the_form_puts_the_former_champion_back(airflow: AirflowApi) -> None:
     store = S3Store(S3Settings.from_environment(), MODELS_BUCKET)
     announce = announcer(KafkaSettings.from_environment())
     # A bundle of random weights takes the place of whoever is champion on this stack.
@@ -50,7 +49,6 @@ def test_the_form_puts_the_former_champion_back() -> None:
         announce(Topics(USE_CASE.name).models, [announcement(USE_CASE.name, append(store, USE_CASE.name, line))])
     wait_until_served(model_id)
 
-    airflow = AirflowApi.from_environment(os.environ)
     airflow.wait_for_dag("rollback_model")
     airflow.unpause("rollback_model")
     run_id = airflow.trigger("rollback_model", {"reason": "its weights are random"})

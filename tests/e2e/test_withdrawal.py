@@ -4,14 +4,14 @@ After the rollback: its gate would refuse a model that may have learned from the
 as it was before is asked in ``tests/spark_jobs/test_undo_on_servers.py``.
 """
 
-import json
 from collections.abc import Mapping
 
 import pytest
 
 from include import ledger
 from include.bundle.store import S3Store
-from include.locations import MODELS_BUCKET, Models
+from include.locations import MODELS_BUCKET
+from include.rollback import lineage_of
 from include.settings import S3Settings
 from local_stack.airflow_api import AirflowApi
 from local_stack.analyst import query_hive
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 def of_unknown_days(store: S3Store) -> set[str]:
     """Those models of the ledger whose lineage names no days (``test_rollback`` makes some): they may have seen any."""
     lineage = {
-        line.model_id: json.loads(store.get(Models(USE_CASE.name).bundle_prefix(line.model_id) + "lineage.json"))
+        line.model_id: lineage_of(store, USE_CASE.name, line.model_id)
         for line in ledger.read_ledger(store, USE_CASE.name)
     }
     assert any("split" in found for found in lineage.values())
