@@ -155,7 +155,8 @@ def compare(use_case: UseCase, environment: Mapping[str, str], answers: Sequence
     settings = S3Settings.from_environment(environment)
     tables = Tables.on_s3(use_case.name, settings)
     days = sorted({f"{answer.at:%Y-%m-%d}" for answer in answers})
-    table = joined(tables.open("features"), tables.open("labels"), use_case.features, days)
+    subjects, labelled = (tables.open(table).to_pyarrow_dataset() for table in ("features", "labels"))
+    table = joined(subjects, labelled, use_case.features, days)
     rows, ids = rows_of(table, use_case.features, use_case.target), table.column("subject_id").to_pylist()
     store, models = S3Store(settings, MODELS_BUCKET), sorted({answer.model_id for answer in answers})
     bundles = {model: load_bundle(store, use_case.name, model, use_case.features) for model in models}
