@@ -117,8 +117,8 @@ def timed_flights(upstream: Upstream) -> pd.DataFrame:
     flights = upstream.flights
     zones = flights["dest"].map(zone_by_airport(upstream.airports))
     hours = pd.to_datetime(flights["time_hour"], utc=True)
-    departure = hours + pd.to_timedelta(flights["minute"], unit="m")
-    left = departure + pd.to_timedelta(flights["dep_delay"], unit="m")
+    departure = hours + _minutes(flights["minute"])
+    left = departure + _minutes(flights["dep_delay"])
     return flights[["carrier", "flight", "origin", "dest", "tailnum", "distance"]].assign(
         id=flight_ids(flights, departure),
         scheduled_departure=departure,
@@ -168,11 +168,16 @@ def first_after(
     return pd.concat(parts).reindex(times.index)
 
 
+def _minutes(values: "pd.Series[float]") -> "pd.Series[pd.Timedelta]":
+    """Whole minutes as spans of time; missing stays missing, which in floats overflows, with a warning."""
+    return pd.to_timedelta(values.astype("Int64"), unit="m")
+
+
 def _first_after_in(
     zone: str, times: "pd.Series[pd.Timestamp]", clock: "pd.Series[float]"
 ) -> "pd.Series[pd.Timestamp]":
     midnight = times.dt.tz_convert(zone).dt.tz_localize(None).dt.normalize()
-    shown = (midnight + pd.to_timedelta(clock // 100 * 60 + clock % 100, unit="m")).dropna()
+    shown = (midnight + _minutes(clock // 100 * 60 + clock % 100)).dropna()
     result = pd.Series(pd.NaT, index=times.index, dtype=times.dtype)
     for days_later, first in ((0, True), (0, False), (1, True)):
         open_rows = shown.index[result.loc[shown.index].isna()]
