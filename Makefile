@@ -38,8 +38,8 @@ install: ## install Python packages, Java and jars under .local/ (done once; goe
 install-dashboards: install ## also install Superset, in an environment of its own
 	@python3 -m local_stack.bootstrap --dashboards
 
-demo: install-dashboards ## from nothing to dashboards and a printed prediction by a model trained on real flights
-	@$(STACK) up --all --without superset superset-worker && source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m local_stack.demo
+demo: install-dashboards ## from nothing to dashboards and a printed prediction by a model trained on real flights; ARGS="--use-case NAME" for another one of the deployment
+	@$(STACK) up --all --without superset superset-worker && source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m local_stack.demo $(ARGS)
 
 use-case: ## a use case of your own to begin with, and its tests: NAME=card_fraud (docs/use-cases.md)
 	@python3 -m local_stack.new_use_case "$(NAME)"
@@ -81,18 +81,19 @@ test-unit: install ## the tests that need no server
 	@$(PY) -m pytest -n 2 --dist loadfile -m "$(UNITS)" --ignore $(ONE_NAME)
 	@$(PY) -m pytest $(ONE_NAME)
 
-test-dashboard: install-dashboards ## Superset in a real headless Chromium, on a stack of its own that the demo has filled (.local/dashboard)
-	@export LAMBDA_DL_STATE=.local/dashboard LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE); trap '$(STACK) down' EXIT; \
+test-dashboard: install-dashboards ## Superset in a real headless Chromium, on a stack of its own that the demo has filled with two use cases (.local/dashboard)
+	@export LAMBDA_DL_STATE=.local/dashboard LAMBDA_DL_PORT_BASE=$(TEST_PORT_BASE) LAMBDA_DL_USE_CASES=flight_delay,bike_share; trap '$(STACK) down' EXIT; \
 	[ -e .local/dashboard/filled ] || { $(STACK) up --all --without superset superset-worker && \
 	  source .local/dashboard/conf/process.env && $(PY) -m local_stack.demo --days 21 --trials 2 && \
-	  touch .local/dashboard/filled; } && \
+	  $(PY) -m local_stack.demo --use-case bike_share --days 54 --trials 2 && touch .local/dashboard/filled; } && \
 	$(STACK) up superset superset-worker airflow-api && source .local/dashboard/conf/process.env && $(PY) -m pytest -m dashboard tests/dashboard
 
-screenshots: ## put what the last `make test-dashboard` has seen of five pages into docs/images
+screenshots: ## put what the last `make test-dashboard` has seen of six pages into docs/images
 	@cd .local/dashboard/screenshots && cp operations-now-flights.png $(CURDIR)/docs/images/operations-now.png && \
 	cp model-history-quality.png $(CURDIR)/docs/images/model-history.png && \
 	cp data-quality-data-quality.png $(CURDIR)/docs/images/data-quality.png && \
 	cp archive-beyond-chance.png $(CURDIR)/docs/images/archive.png && \
+	cp operations-now__bike_share-predictions.png $(CURDIR)/docs/images/bike-share.png && \
 	cp models-and-books.png $(CURDIR)/docs/images/models-and-books.png
 
 check: install ## lint, format and types, without changing anything

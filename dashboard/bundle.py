@@ -3,12 +3,13 @@
     python -m dashboard.bundle out.zip     # a bundle without passwords, for any Superset 6.1
 
 Every id follows from a name (UUID version 5), so an import replaces what an earlier one made, and the same definitions
-give the same bytes. Runs on the standard library alone; it does not know where the bundle goes.
+give the same bytes. It has the use cases that ``LAMBDA_DL_USE_CASES`` names; it does not know where the bundle goes.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import uuid
 import zipfile
@@ -16,7 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dashboard.specs import Chart, Column, Dashboard, Dataset, Filter, Metric, Store, Tab, Text, datasets_of
+from dashboard.pages import deployed_pages
+from dashboard.specs import Chart, Column, Dashboard, Dataset, Filter, Metric, Pages, Store, Tab, Text, datasets_of
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "dashboard.lambda-dl")
 VERSION = "1.0.0"
@@ -241,6 +243,7 @@ class Layout:
         # Superset replaces the number by the chart's own; it only has to be there and differ from the others.
         self._chart_number += 1
         about = {"chartId": self._chart_number, "uuid": id_of("chart", block.name), "sliceName": block.name}
+        about |= {"sliceNameOverride": block.title} if block.title else {}
         return self._node(self._id("CHART", block.name), "CHART", path, [], **about, **size)
 
 
@@ -287,23 +290,24 @@ def dashboard(spec: Dashboard) -> dict[str, Any]:
     }
 
 
-def things(dashboards: Sequence[Dashboard], uris: Mapping[Store, str], schema: str) -> Iterator[tuple[str, Any]]:
-    """Every file of the bundle with what it holds; ``schema`` is the database's name in both stores."""
+def things(pages: Sequence[Pages], uris: Mapping[Store, str]) -> Iterator[tuple[str, Any]]:
+    """Every file of the bundle with what it holds."""
     # Superset wants a time there, and a bundle of the same definitions must not change.
     yield "metadata.yaml", {"version": VERSION, "type": "assets", "timestamp": "2013-01-01T00:00:00+00:00"}
     for store, uri in uris.items():
         yield file_name("databases", store), database(store, uri)
-    for spec in datasets_of(dashboards):
-        yield file_name(f"datasets/{spec.store}", spec.name), dataset(spec, schema)
-    for page in dashboards:
-        for one in page.charts():
+    for some in pages:
+        for spec in datasets_of(some.dashboards):
+            yield file_name(f"datasets/{spec.store}", spec.name), dataset(spec, some.schema)
+        for one in some.charts():
             yield file_name("charts", one.name), chart(one)
-        yield file_name("dashboards", page.slug), dashboard(page)
+        for page in some.dashboards:
+            yield file_name("dashboards", page.slug), dashboard(page)
 
 
-def files(dashboards: Sequence[Dashboard], uris: Mapping[Store, str], schema: str) -> dict[str, str]:
+def files(pages: Sequence[Pages], uris: Mapping[Store, str]) -> dict[str, str]:
     """The bundle as texts by file name. JSON is YAML too, and the standard library writes it."""
-    return {name: json.dumps(value, indent=1) + "\n" for name, value in things(dashboards, uris, schema)}
+    return {name: json.dumps(value, indent=1) + "\n" for name, value in things(pages, uris)}
 
 
 def zipped(texts: Mapping[str, str], target: Path) -> None:
@@ -313,18 +317,17 @@ def zipped(texts: Mapping[str, str], target: Path) -> None:
             bundle.writestr(zipfile.ZipInfo(f"{ROOT}/{name}", ZIP_TIME), text)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Write a bundle for a Superset somewhere; its databases get their addresses and passwords there."""
-    from dashboard.use_cases.flight_delay import DASHBOARDS, SCHEMA
-
     if len(arguments) != 1:
         print("usage: python -m dashboard.bundle OUT.zip", file=sys.stderr)
         return 2
+    pages = deployed_pages(environment)
     uris: dict[Store, str] = {
-        "MySQL": f"mysql+pymysql://analyst:XXXXXXXXXX@mysql:3306/{SCHEMA}",
-        "Hive": f"hive://analyst@hiveserver2:10000/{SCHEMA}",
+        "MySQL": f"mysql+pymysql://analyst:XXXXXXXXXX@mysql:3306/{pages[0].schema}",
+        "Hive": f"hive://analyst@hiveserver2:10000/{pages[0].schema}",
     }
-    zipped(files(DASHBOARDS, uris, SCHEMA), Path(arguments[0]))
+    zipped(files(pages, uris), Path(arguments[0]))
     return 0
 
 

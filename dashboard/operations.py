@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dashboard.model_history import FIGURES, FORMATS, LIVE, LIVE_DAYS
-from dashboard.specs import Chart, Column, Dataset, Metric
+from dataclasses import replace
+
+from dashboard import alerts
+from dashboard.figures import WHOLE, level, level_format, number
+from dashboard.model_history import live_hours, live_table
+from dashboard.specs import Chart, Column, Dataset, Metric, Row, Tab
+from include.target import Target
 
 REFRESHES = Dataset(
     "Refreshes",
@@ -148,100 +153,143 @@ TABLES = Chart(
         }
     },
 )
-LIVE_AUC = Chart(
-    "Live AUC by hour",
-    LIVE,
-    "echarts_timeseries_line",
-    "How well the answers of an hour put late before punctual, once the labels had closed. 0.5 is chance. "
-    "Hours with fewer than 20 answers are left out.",
-    (Metric("SUM(auc_weighted) / NULLIF(SUM(subjects_with_auc), 0)", "Live AUC"),),
-    ("model",),
-    x="hour",
-    where="subjects_with_auc >= 20",
-    options={"y_axis_format": ".2f", "markerEnabled": True, "markerSize": 7, "x_axis_time_format": "%b %d %H:%M"}
-    | {"truncateYAxis": True, "y_axis_bounds": [0.4, 1], "y_axis_title": "AUC"},
-)
-CALIBRATION_DATA = Dataset(
-    "Calibration",
-    "MySQL",
-    """
-SELECT probability_from, SUM(labelled) AS labelled,
-  SUM(mean_probability_labelled * labelled) / SUM(labelled) AS predicted, SUM(positives) / SUM(labelled) AS observed
-FROM prediction_stats_now GROUP BY probability_from HAVING SUM(labelled) >= 20
+
+
+def live_skill(target: Target) -> Chart:
+    """How well each hour's answers told what would happen."""
+    skill = target.skill
+    weighted, subjects = f"SUM({skill.name}_weighted)", f"subjects_with_{skill.name}"
+    return Chart(
+        f"Live {skill.words} by hour",
+        live_hours(target),
+        "echarts_timeseries_line",
+        f"What the answers of an hour were worth, once the labels had closed. {target.no_skill:g} is what knowing "
+        "nothing gives. Hours with fewer than 20 answers are left out.",
+        (Metric(f"{weighted} / NULLIF(SUM({subjects}), 0)", f"Live {skill.words}"),),
+        ("model",),
+        x="hour",
+        where=f"{subjects} >= 20",
+        options={"y_axis_format": ".2f", "markerEnabled": True, "markerSize": 7, "x_axis_time_format": "%b %d %H:%M"}
+        | {"truncateYAxis": True, "y_axis_bounds": [target.no_skill - 0.1, 1], "y_axis_title": skill.words},
+    )
+
+
+def counted(target: Target) -> Chart:
+    """Each hour's mean answer beside the mean of what came: hours often have too few counts for a figure of skill."""
+    answer = target.answer
+    hours = Dataset(
+        "Predicted and observed by hour",
+        "MySQL",
+        f"""
+SELECT CAST(DATE_FORMAT(prediction_time, '%Y-%m-%d %H:00:00') AS DATETIME) AS hour, COUNT(*) AS subjects,
+  AVG({answer}) AS predicted, AVG(label) AS observed
+FROM predictions_now WHERE label IS NOT NULL GROUP BY hour
 """,
-    (
-        Column("probability_from", description="Lower end of a step of ten per cent"),
-        Column("labelled", description="Predictions whose outcome is known"),
-        Column("predicted", description="Their mean probability"),
-        Column("observed", description="Share of them that was late"),
-    ),
-    "Recent predictions whose outcome is known by steps of probability, steps with at least 20 of them",
-)
-CALIBRATION = Chart(
-    "Calibration: predicted and observed",
-    CALIBRATION_DATA,
-    "echarts_timeseries_bar",
-    "Predictions with a known outcome by steps of probability. The two bars of a step should be of equal height.",
-    (Metric("SUM(predicted)", "predicted"), Metric("SUM(observed)", "observed")),
-    x="probability_from",
-    options={"y_axis_format": ".0%", "y_axis_title": "share late", "xAxisForceCategorical": True}
-    | {"x_axis_title": "predicted probability, from (steps of ten per cent)"},
-)
-ANSWER_DAYS = Dataset(
-    "Answers by day and layer",
-    "MySQL",
-    """
+        (
+            Column("hour", "time", "Hour of the prediction time, UTC"),
+            Column("subjects", description="Answers whose outcome is known"),
+            Column("predicted", description="Their mean"),
+            Column("observed", description="The mean of what came"),
+        ),
+        "Recent predictions whose outcome is known, by hour of the prediction time",
+        "hour",
+    )
+    return Chart(
+        "Predicted and observed by hour",
+        hours,
+        "echarts_timeseries_line",
+        "The mean answer of each hour beside the mean of what came, once the labels had closed.",
+        (Metric("AVG(predicted)", "predicted"), Metric("AVG(observed)", "observed")),
+        x="hour",
+        options={"y_axis_format": level_format(target), "y_axis_title": f"{level(target)} a subject"}
+        | {"x_axis_time_format": "%b %d %H:%M", "x_axis_title": "prediction time, UTC"},
+    )
+
+
+def calibration(target: Target) -> Chart:
+    """Whether answers are as high as what comes."""
+    answer = target.answer
+    # A share of few labels is mostly chance; the mean of few counts already says something.
+    fewest = 1 if target.kind == "count" else 20
+    steps = Dataset(
+        "Calibration",
+        "MySQL",
+        f"""
+SELECT {answer}_from, SUM(labelled) AS labelled,
+  SUM(mean_{answer}_labelled * labelled) / SUM(labelled) AS predicted, SUM(positives) / SUM(labelled) AS observed
+FROM prediction_stats_now GROUP BY {answer}_from HAVING SUM(labelled) >= {fewest}
+""",
+        (
+            Column(f"{answer}_from", description="Lower end of the step"),
+            Column("labelled", description="Predictions whose outcome is known"),
+            Column("predicted", description="Their mean answer"),
+            Column("observed", description="The mean of their labels"),
+        ),
+        f"Recent predictions whose outcome is known by steps of the {answer}, steps with at least {fewest} of them",
+    )
+    return Chart(
+        "Calibration: predicted and observed",
+        steps,
+        "echarts_timeseries_bar",
+        f"Predictions with a known outcome by steps of the {answer}. The two bars of a step should be of equal height.",
+        (Metric("SUM(predicted)", "predicted"), Metric("SUM(observed)", "observed")),
+        x=f"{answer}_from",
+        options={"y_axis_format": level_format(target), "y_axis_title": level(target), "xAxisForceCategorical": True}
+        | {"x_axis_title": f"predicted {answer}, from"},
+    )
+
+
+def answered(target: Target) -> Chart:
+    """How many answers each day has, by layer, and what was predicted and observed on average."""
+    answer, word = target.answer, level(target)
+    days = Dataset(
+        "Answers by day and layer",
+        "MySQL",
+        f"""
 SELECT CAST(ds AS DATETIME) AS day, layer, complete_through, model_id, predictions, degraded, labelled, positives,
-  mean_probability * predictions AS probability
+  mean_{answer} * predictions AS {answer}
 FROM prediction_stats_now
 """,
-    (
-        Column("day", "time", "Day of the prediction time, UTC"),
-        Column("layer", "text", "batch: logged in the archive; speed: on Kafka so far"),
-        Column("complete_through", "time", "Facts are complete up to here, UTC"),
-        Column("model_id", "text"),
-        Column("predictions", description="Predictions answered"),
-        Column("degraded", description="Of these, with a source that was silent for too long"),
-        Column("labelled", description="Of these, with a known outcome: none until the labels of the day have closed"),
-        Column("positives", description="Of those, late"),
-        Column("probability", description="Sum of the probabilities"),
-    ),
-    "Recent answers of closed days and of the open one, counted by day, model and step of probability",
-    "day",
-)
-ANSWERED = Chart(
-    "Answers by day and layer",
-    ANSWER_DAYS,
-    "table",
-    "Answers given, and of how many the outcome is known. batch: logged in the archive; speed: on Kafka so far.",
-    (
-        Metric("SUM(predictions)", "Answers"),
-        Metric("SUM(labelled)", "Outcome known"),
-        Metric("SUM(degraded)", "Degraded"),
-        Metric("SUM(probability) / SUM(predictions)", "Predicted share"),
-        Metric("SUM(positives) / NULLIF(SUM(labelled), 0)", "Observed share"),
-        Metric("MAX(complete_through)", "Complete through"),
-    ),
-    ("day", "layer"),
-    options={
-        "column_config": {
-            **{name: {"d3NumberFormat": ",d"} for name in ("Answers", "Outcome known", "Degraded")},
-            **{name: {"d3NumberFormat": ".1%"} for name in ("Predicted share", "Observed share")},
+        (
+            Column("day", "time", "Day of the prediction time, UTC"),
+            Column("layer", "text", "batch: logged in the archive; speed: on Kafka so far"),
+            Column("complete_through", "time", "Facts are complete up to here, UTC"),
+            Column("model_id", "text"),
+            Column("predictions", description="Predictions answered"),
+            Column("degraded", description="Of these, with a source that was silent for too long"),
+            Column("labelled", description="Of these, with a known outcome: none until the day's labels close"),
+            Column("positives", description="Sum of the labels of those"),
+            Column(answer, description="Sum of the answers"),
+        ),
+        f"Recent answers of closed days and of the open one, counted by day, model and step of the {answer}",
+        "day",
+    )
+    return Chart(
+        "Answers by day and layer",
+        days,
+        "table",
+        "Answers given, and of how many the outcome is known. batch: logged in the archive; speed: on Kafka so far.",
+        (
+            Metric("SUM(predictions)", "Answers"),
+            Metric("SUM(labelled)", "Outcome known"),
+            Metric("SUM(degraded)", "Degraded"),
+            Metric(f"SUM({answer}) / SUM(predictions)", f"Predicted {word}"),
+            Metric("SUM(positives) / NULLIF(SUM(labelled), 0)", f"Observed {word}"),
+            Metric("MAX(complete_through)", "Complete through"),
+        ),
+        ("day", "layer"),
+        options={
+            "column_config": {
+                **dict.fromkeys(("Answers", "Outcome known", "Degraded"), WHOLE),
+                **dict.fromkeys((f"Predicted {word}", f"Observed {word}"), number(level_format(target))),
+            },
+            "table_timestamp_format": "%Y-%m-%d %H:%M",
         },
-        "table_timestamp_format": "%Y-%m-%d %H:%M",
-    },
-    width=12,
-    height=34,
-)
-LIVE_FIGURES = Chart(
-    "Live quality of the recent days",
-    LIVE_DAYS,
-    "table",
-    "Per day and model: quality of the answers given, on those whose label has closed.",
-    FIGURES,
-    ("day", "model"),
-    options={"column_config": FORMATS, "table_timestamp_format": "%Y-%m-%d"},
-)
+        width=12,
+        height=34,
+    )
+
+
 ANSWERS = Chart(
     "Answers per minute",
     RATES,
@@ -283,3 +331,26 @@ LATENCY_TABLE = Chart(
         }
     },
 )
+
+
+def predictions(target: Target, *first: Row) -> Tab:
+    """What was answered, how well and how fast, below some rows of its own."""
+    live = live_table(
+        target,
+        "Live quality of the recent days",
+        "Per day and model: quality of the answers given, on those whose label has closed.",
+    )
+    return Tab(
+        "Predictions",
+        (
+            *first,
+            (answered(target),),
+            (counted(target) if target.kind == "count" else live_skill(target), calibration(target)),
+            (ANSWERS, LATENCY_BARS),
+            (LATENCY_TABLE, live),
+        ),
+    )
+
+
+FRESHNESS = Tab("Freshness", ((replace(TABLES, width=12, height=80),),))
+ALERTS = Tab("Alerts", alerts.ROWS)

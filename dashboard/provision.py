@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dashboard.bundle import file_name, files, id_of
-from dashboard.specs import Store, datasets_of
-from dashboard.use_cases.flight_delay import DASHBOARDS
+from dashboard.pages import deployed_pages
+from dashboard.specs import Pages, Store, datasets_of
 
 log = logging.getLogger("dashboard.provision")
 
@@ -77,12 +77,13 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     log.setLevel(logging.INFO)
     from superset.app import create_app
 
+    pages = deployed_pages(environment)
     app = create_app()
     with app.app_context():
         upgrade_tables()
         make_accounts(environment)
-        import_dashboards(environment)
-        remove_abandoned()
+        import_dashboards(pages, environment)
+        remove_abandoned(pages)
         grant_stores()
     return 0
 
@@ -145,42 +146,50 @@ def stores(environment: Mapping[str, str]) -> dict[Store, str]:
     }
 
 
-def import_dashboards(environment: Mapping[str, str]) -> None:
+def import_dashboards(pages: Sequence[Pages], environment: Mapping[str, str]) -> None:
     """Import the bundle over what an earlier run imported."""
     from superset import security_manager
     from superset.commands.importers.v1.assets import ImportAssetsCommand
     from superset.utils.core import override_user
 
-    texts = files(DASHBOARDS, stores(environment), environment["MYSQL_DATABASE"])
+    texts = files(pages, stores(environment))
     passwords = {file_name("databases", "MySQL"): environment["MYSQL_ANALYST_PASSWORD"]}
     with override_user(security_manager.find_user(username=environment["SUPERSET_USER"])):
         ImportAssetsCommand(texts, passwords=passwords).run()
-    log.info("%d dashboards, %d files imported", len(DASHBOARDS), len(texts))
+    count = sum(len(some.dashboards) for some in pages)
+    log.info("%d dashboards of %d use cases, %d files imported", count, len(pages), len(texts))
 
 
-def remove_abandoned() -> None:
-    """Delete the charts that an earlier version made and this one does not have, and data sets that nothing uses then.
+def remove_abandoned(pages: Sequence[Pages]) -> None:
+    """Delete the pages and charts that an earlier run made and this one does not have, and data sets that nothing uses.
 
-    What was made here is known by its id, which follows from its name; what people have made stays, with its data set.
+    So a chart goes that a new version lacks, and all of a use case that has left the deployment. What was made here is
+    known by its id, which follows from its name; what people have made stays, with its data set.
     """
     from superset import db
     from superset.connectors.sqla.models import SqlaTable
+    from superset.models.dashboard import Dashboard
     from superset.models.slice import Slice
 
-    charts = {chart.name for page in DASHBOARDS for chart in page.charts()}
-    for chart in db.session.query(Slice).all():
-        if chart.slice_name not in charts and str(chart.uuid) == id_of("chart", chart.slice_name):
-            log.info("chart %r is no longer there", chart.slice_name)
-            db.session.delete(chart)
+    slugs = {page.slug for some in pages for page in some.dashboards}
+    _delete_abandoned(db, "dashboard", Dashboard, Dashboard.slug, slugs)
+    charts = {chart.name for some in pages for chart in some.charts()}
+    _delete_abandoned(db, "chart", Slice, Slice.slice_name, charts)
     db.session.flush()
+    datasets = {dataset.name for some in pages for dataset in datasets_of(some.dashboards)}
     used = {number for (number,) in db.session.query(Slice.datasource_id)}
-    datasets = {dataset.name for dataset in datasets_of(DASHBOARDS)}
-    for table in db.session.query(SqlaTable).all():
-        known = table.table_name in datasets or table.id in used
-        if not known and str(table.uuid) == id_of("dataset", table.table_name):
-            log.info("data set %r is no longer there", table.table_name)
-            db.session.delete(table)
+    in_use = {table.table_name for table in db.session.query(SqlaTable).filter(SqlaTable.id.in_(used))}
+    _delete_abandoned(db, "dataset", SqlaTable, SqlaTable.table_name, datasets | in_use)
     db.session.commit()
+
+
+def _delete_abandoned(db: Any, kind: str, model: Any, column: Any, kept: set[str]) -> None:
+    """Delete the things of a kind that were made here under a name that is not kept."""
+    for thing in db.session.query(model).all():
+        name = getattr(thing, column.key)
+        if name not in kept and str(thing.uuid) == id_of(kind, name or ""):
+            log.info("%s %r is no longer there", kind, name)
+            db.session.delete(thing)
 
 
 def grant_stores() -> None:

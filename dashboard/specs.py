@@ -67,6 +67,8 @@ class Chart:
     options: Mapping[str, Any] = field(default_factory=dict)
     width: int = 6
     height: int = 50
+    title: str = ""
+    """What stands above it; by default its name."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,18 @@ class Dashboard:
         for tab in self.tabs:
             for row in tab.rows:
                 yield from (block for block in row if isinstance(block, Chart))
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The pages over one use case's tables, which lie in the database ``schema`` of both stores."""
+
+    schema: str
+    dashboards: tuple[Dashboard, ...]
+
+    def charts(self) -> Iterator[Chart]:
+        """The charts of every page."""
+        return (chart for page in self.dashboards for chart in page.charts())
 
 
 def datasets_of(dashboards: Sequence[Dashboard]) -> list[Dataset]:

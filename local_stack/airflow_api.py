@@ -1,6 +1,7 @@
 """A small client of Airflow's REST API: trigger a DAG, follow its run, read why a task failed.
 
-Used by the demo and the end-to-end test. It knows Airflow's public API alone, nothing of what the DAGs do.
+Used by the demo and the end-to-end test. It knows Airflow's public API alone, nothing of what the DAGs do. Where it is
+made for a use case beside the deployment's first one, a DAG is asked for by the plain id all the same.
 """
 
 import time
@@ -10,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+
+from local_stack.names import DAG_SUFFIX
 
 FINISHED = ("success", "failed")
 #: The most that Airflow answers at once.
@@ -28,12 +31,14 @@ class AirflowApi:
     url: str
     user: str
     password: str = field(repr=False)
+    dag_suffix: str = ""
     _token: str = field(default="", repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "AirflowApi":
         """The Airflow that the stack's environment names."""
-        return cls(environment["AIRFLOW_URL"], environment["AIRFLOW_USER"], environment["AIRFLOW_PASSWORD"])
+        url, user, password = (environment[f"AIRFLOW_{name}"] for name in ("URL", "USER", "PASSWORD"))
+        return cls(url, user, password, environment.get(DAG_SUFFIX, ""))
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         """Call ``/api/v2{path}`` and return the JSON answer; signs in first, and again when the token expired."""
@@ -45,6 +50,10 @@ class AirflowApi:
         if answer.is_error:
             raise RunFailed(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:500]}")
         return answer.json() if answer.content else None
+
+    def _of(self, dag_id: str, rest: str = "") -> str:
+        """The path of something of a DAG."""
+        return f"/dags/{dag_id}{self.dag_suffix}/{rest}".rstrip("/")
 
     def page(self, path: str) -> str:
         """A page that a plugin serves beside the REST API; raises ``RunFailed`` unless it is there for this user."""
@@ -66,17 +75,17 @@ class AirflowApi:
 
     def unpause(self, dag_id: str) -> None:
         """Let the DAG run."""
-        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+        self.call("PATCH", self._of(dag_id), json={"is_paused": False})
 
     def pause(self, dag_id: str) -> None:
         """Let the DAG start no run; the ones that run go on."""
-        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": True})
+        self.call("PATCH", self._of(dag_id), json={"is_paused": True})
 
     def wait_for_dag(self, dag_id: str, seconds: float = 180) -> None:
         """Wait until the DAG processor has parsed the DAG; raises ``RunFailed`` with the import errors if not."""
         for _ in poll(seconds, every=2):
             known = self.call("GET", "/dags", params={"dag_id_pattern": dag_id, "limit": 100})["dags"]
-            if any(dag["dag_id"] == dag_id for dag in known):
+            if any(dag["dag_id"] == f"{dag_id}{self.dag_suffix}" for dag in known):
                 return
         errors = self.call("GET", "/importErrors")["import_errors"]
         raise RunFailed(f"Airflow does not know DAG {dag_id} after {seconds:.0f} s; import errors: {errors}")
@@ -86,14 +95,14 @@ class AirflowApi:
         body: dict[str, Any] = {"logical_date": None, "conf": dict(conf or {})}
         if partition_key is not None:
             body["partition_key"] = partition_key
-        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+        return str(self.call("POST", self._of(dag_id, "dagRuns"), json=body)["dag_run_id"])
 
     def runs_since(self, dag_id: str, since: datetime) -> list[dict[str, Any]]:
         """The DAG's runs queued at or after ``since`` (UTC), oldest first."""
         query = {"run_after_gte": since.isoformat(), "order_by": "run_after", "limit": PAGE}
         found: list[dict[str, Any]] = []
         while True:
-            page = self.call("GET", f"/dags/{dag_id}/dagRuns", params={**query, "offset": len(found)})["dag_runs"]
+            page = self.call("GET", self._of(dag_id, "dagRuns"), params={**query, "offset": len(found)})["dag_runs"]
             found += page
             if len(page) < PAGE:
                 return found
@@ -113,7 +122,7 @@ class AirflowApi:
         seen: dict[str, str] = {}
         for _ in poll(seconds):
             self._report_changes(dag_id, run_id, seen, report)
-            run: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+            run: dict[str, Any] = self.call("GET", self._of(dag_id, f"dagRuns/{run_id}"))
             if run["state"] in FINISHED:
                 self._report_changes(dag_id, run_id, seen, report)
                 if run["state"] == "success":
@@ -129,7 +138,7 @@ class AirflowApi:
         Airflow may fail a task that goes on within a second of its first process' end, and asks again in its next try
         (apache/airflow issue 72716): who answers as fast as a program must be ready to be asked twice.
         """
-        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        path = self._of(dag_id, f"dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails")
         asked: dict[str, Any] = {}
         for _ in poll(seconds):
             states = {task["task_id"]: task["state"] for task in self.task_instances(dag_id, run_id)}
@@ -143,17 +152,17 @@ class AirflowApi:
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The run's task instances."""
-        return list(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"])
+        return list(self.call("GET", self._of(dag_id, f"dagRuns/{run_id}/taskInstances"))["task_instances"])
 
     def log_tail(self, dag_id: str, run_id: str, task: Mapping[str, Any], lines: int = 25) -> str:
         """The last lines of a task's newest try."""
-        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{max(task['try_number'], 1)}"
+        path = self._of(dag_id, f"dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{max(task['try_number'], 1)}")
         content = self.call("GET", path, params={"map_index": task["map_index"]})["content"]
         return "\n".join([text for line in content for text in log_texts(line)][-lines:])
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """One XCom value of a task."""
-        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        path = self._of(dag_id, f"dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}")
         return self.call("GET", path, params={"deserialize": "true"})["value"]
 
     def _report_changes(self, dag_id: str, run_id: str, seen: dict[str, str], report: Report) -> None:

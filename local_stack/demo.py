@@ -33,6 +33,7 @@ from include.use_cases import chosen_use_case
 from local_stack.airflow_api import AirflowApi, RunFailed, now, poll
 from local_stack.analyst import query_hive, query_mysql
 from local_stack.control import up
+from local_stack.environment import environment_of
 from local_stack.faults import StackError
 from local_stack.layout import layout_from
 from local_stack.replay.session import Outcome, Plan, furthest_border, prepare
@@ -149,8 +150,9 @@ def predict(demo: Demo) -> dict[str, Any]:
 
 
 def stream(demo: Demo) -> None:
-    """Start the streaming job, as ``make up`` would."""
-    up(open_stack(layout_from()), ["stream"])
+    """Start the use case's streaming job, as ``make up`` would."""
+    stack = open_stack(layout_from())
+    up(stack, [stack.server_of("stream", demo.use_case.name)])
 
 
 def replay(demo: Demo) -> Outcome:
@@ -311,11 +313,11 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     """Run the demonstration on the stack whose endpoints the environment names; 1 if a stage failed."""
     options = parse_arguments()
     use_case = load_use_case(options.use_case)
-    airflow = AirflowApi.from_environment(environment)
     last = use_case.history_start + timedelta(days=options.days - 1)
-    demo = Demo(use_case, environment, airflow, use_case.history_start, last, options.trials)
     try:
-        demonstrate(demo)
+        own = environment_of(environment, use_case.name)
+        airflow = AirflowApi.from_environment(own)
+        demonstrate(Demo(use_case, own, airflow, use_case.history_start, last, options.trials))
     except (RunFailed, StackError, TilesBehind, subprocess.CalledProcessError, httpx.HTTPError) as error:
         console.print(f"[bold red]demo failed:[/] {error}")
         return 1

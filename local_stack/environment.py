@@ -14,8 +14,9 @@ import os
 import shlex
 from collections.abc import Mapping
 
-from include.use_cases import USE_CASES
+from include.use_cases import USE_CASE, USE_CASES, read_use_cases
 from local_stack import names
+from local_stack.faults import StackError
 from local_stack.layout import Layout
 from local_stack.ports import LOOPBACK
 from local_stack.spark_conf import spark_master
@@ -91,7 +92,24 @@ def _places(stack: Stack) -> dict[str, str]:
         "SPARK_JARS_DIR": str(layout.spark_jars),
         "LAMBDA_DL_HOME": str(layout.repo),
         "LAMBDA_DL_STATE": str(layout.state),
+        USE_CASES: ",".join(stack.use_cases),
     }
+
+
+def environment_of(environment: Mapping[str, str], use_case: str) -> dict[str, str]:
+    """A stack's names as a program has them that works on one of its use cases: its databases, predictor and DAGs.
+
+    Raises ``StackError`` if the stack does not have it.
+    """
+    first, *others = read_use_cases(environment)
+    if use_case == first:
+        return dict(environment)
+    if use_case not in others:
+        wanted = ",".join((first, *others, use_case))
+        raise StackError(f"this stack has no use case {use_case!r}", f"make down, then {USE_CASES}={wanted} make up")
+    predictor = environment[f"PREDICTOR_URL_{use_case.upper()}"]
+    own = {"MYSQL_DATABASE": use_case, "HIVE_DATABASE": use_case, names.DAG_SUFFIX: f"{names.DAG_SEPARATOR}{use_case}"}
+    return {**environment, **own, "PREDICTOR_URL": predictor, "PREDICTOR_URLS": predictor, USE_CASE: use_case}
 
 
 def process_env(stack: Stack) -> dict[str, str]:
@@ -102,7 +120,6 @@ def process_env(stack: Stack) -> dict[str, str]:
         "PATH": f"{layout.bin}:{layout.java_home / 'bin'}:{os.environ.get('PATH', os.defpath)}",
         "PYTHONPATH": f"{layout.repo}:{layout.repo / 'plugins'}",
         "PYTHONUNBUFFERED": "1",
-        USE_CASES: ",".join(stack.use_cases),
         "PYSPARK_PYTHON": str(layout.python),
         "PYSPARK_DRIVER_PYTHON": str(layout.python),
         "SPARK_HOME": str(layout.pyspark_jars.parent),

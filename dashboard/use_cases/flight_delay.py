@@ -1,4 +1,4 @@
-"""The analysts' dashboards of flight delays: what is shown of flights, and the four pages in their order.
+"""What the analysts' dashboards show of flights: the numbers of now, and the archive.
 
 A flight is late when it leaves or arrives more than 15 minutes after schedule. Hours and days are UTC.
 """
@@ -7,24 +7,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dashboard import alerts, data_quality, model_history, operations, statistics
-from dashboard.specs import Chart, Column, Dashboard, Dataset, Filter, Metric, Row, Tab, Text
+from dashboard import operations, statistics
+from dashboard.figures import WHOLE
+from dashboard.pages import BAD, CALM, DARK, GOOD, Own
+from dashboard.specs import Chart, Column, Dataset, Filter, Metric, Row, Tab
+from include.target import BINARY
 
-SCHEMA = "flight_delay"
-SOURCES = ("schedule", "departures", "arrivals", "cancellations", "weather")
 LATE_MINUTES = 15
-GOOD, BAD, GONE, CALM = "#5AC189", "#FF7F44", "#666666", "#1FA8C9"
+GONE = "#666666"
 COLORS = {
     **{"on time": GOOD, "late": BAD, "cancelled": GONE},
     **{"on time, open day": "#ACE1C4", "late, open day": "#FEC0A1", "cancelled, open day": "#A1A6BD"},
-    **{"Ingested": GOOD, "Quarantined": "#E04355", "Duplicate": "#FCC700"},
-    **{"network": CALM, "LightGBM": GOOD, "base rate": "#A1A6BD", "champion before": "#454E7C"},
-    **{"predicted": CALM, "observed": BAD, "complete": GOOD, "degraded": BAD},
-    **{"lower end": "#A1A6BD", "share": BAD, "upper end": "#A1A6BD"},
-    **{"EWR": CALM, "JFK": "#454E7C", "LGA": GOOD},
+    **{"EWR": CALM, "JFK": DARK, "LGA": GOOD},
 }
 SHARE = {"d3NumberFormat": ".1%"}
-WHOLE = {"d3NumberFormat": ",d"}
 
 COUNTS = (
     Column("scheduled", description="Flights in the timetable of this hour"),
@@ -235,50 +231,9 @@ CARRIER_BARS = Chart(
     width=12,
 )
 
-OPERATIONS = Dashboard(
-    "Operations now",
-    "operations-now",
-    "Delays by airport and hour up to now, live quality of the predictions, speed, freshness, alerts. From MySQL: "
-    "closed days as the batch layer counted them, joined with the open day of the speed layer.",
-    (
-        Tab(
-            "Flights",
-            (NUMBERS, (DELAY_LINES, AIRPORTS), (FLIGHTS_BY_HOUR, DAYS), (LATE_MAP,), (CARRIER_BARS,)),
-        ),
-        Tab(
-            "Predictions",
-            (
-                (operations.ANSWERED,),
-                (operations.LIVE_AUC, operations.CALIBRATION),
-                (operations.ANSWERS, operations.LATENCY_BARS),
-                (operations.LATENCY_TABLE, operations.LIVE_FIGURES),
-            ),
-        ),
-        Tab("Freshness", ((replace(operations.TABLES, width=12, height=80),),)),
-        Tab("Alerts", alerts.ROWS),
-    ),
-    (Filter("Airport", HOURS, "airport"),),
-    colors=COLORS,
-    refresh_seconds=300,
-)
-
-MODELS = Dashboard(
-    "Model history",
-    "model-history",
-    "Quality by version and night, promotions and rollbacks, the search.",
-    (
-        Tab("Quality", model_history.QUALITY_ROWS),
-        Tab("Search", model_history.SEARCH_ROWS),
-    ),
-    colors=COLORS,
-)
-
-DATA = Dashboard(
-    "Data quality",
-    "data-quality",
-    "What landed and what became of it, the scorecard with its thresholds, parity of the layers, books.",
-    (Tab("Data quality", data_quality.rows(SOURCES)),),
-    colors=COLORS,
+NOW = Tab(
+    "Flights",
+    (NUMBERS, (DELAY_LINES, AIRPORTS), (FLIGHTS_BY_HOUR, DAYS), (LATE_MAP,), (CARRIER_BARS,)),
 )
 
 ARCHIVE_DAYS = Dataset(
@@ -404,41 +359,19 @@ DESTINATIONS = Chart(
     },
     width=12,
 )
-CHANCE_NOTE = """
-Asked of **Hive**: the first look takes seconds, then the answers are kept for an hour. The statistics are computed by
-`compute_statistics` whenever labels have closed: 95 % intervals (Wilson), tests with days as clusters, and **q**, the
-p-value after Benjamini and Hochberg. A difference is association, not cause: an airline with worse routes is later for
-its routes.
-"""
-DRIFT_NOTE = """
-The last 30 days with known outcomes beside the 30 days before; an archive shorter than two months is halved.
-**PSI** (population stability index): below 0.1 no drift, above 0.25 much. A season that changes drifts too.
-"""
-ARCHIVE = Dashboard(
-    "Archive",
-    "archive",
-    "The whole history of flights, and whether differences are more than chance. From Hive, answered by Spark.",
-    (
-        Tab("Year", (ARCHIVE_NUMBERS, (ARCHIVE_LATE,), (ARCHIVE_FLIGHTS,))),
-        Tab(
-            "Beyond chance",
-            (
-                (Text(CHANCE_NOTE, height=18),),
-                (
-                    statistics.shares("Late, cancelled or diverted, by airline", "carrier", "airline"),
-                    statistics.shares("The same by local hour", "hour_of_day", "hour of departure, New York"),
-                ),
-                (statistics.TESTS,),
-                (DESTINATIONS,),
-            ),
-        ),
-        Tab(
-            "Change and drift",
-            ((Text(DRIFT_NOTE, height=14),), (statistics.CHANGED,), (statistics.DRIFT, statistics.DRIFT_TABLE)),
-        ),
-    ),
-    (Filter("Airport", ARCHIVE_DAYS, "airport"),),
-    colors=COLORS,
+YEAR = Tab("Year", (ARCHIVE_NUMBERS, (ARCHIVE_LATE,), (ARCHIVE_FLIGHTS,), (DESTINATIONS,)))
+BEYOND_CHANCE: Row = (
+    statistics.levels(BINARY, "Late, cancelled or diverted, by airline", "carrier", "airline"),
+    statistics.levels(BINARY, "The same by local hour", "hour_of_day", "hour of departure, New York"),
 )
 
-DASHBOARDS = (OPERATIONS, MODELS, DATA, ARCHIVE)
+OWN = Own(
+    now=(NOW,),
+    about_now="Delays by airport and hour up to now",
+    now_filters=(Filter("Airport", HOURS, "airport"),),
+    archive=(YEAR,),
+    about_archive="The whole history of flights",
+    archive_filters=(Filter("Airport", ARCHIVE_DAYS, "airport"),),
+    beyond_chance=(BEYOND_CHANCE,),
+    colors=COLORS,
+)

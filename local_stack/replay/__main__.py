@@ -23,6 +23,7 @@ from rich.console import Console
 from include.use_case import UseCase, load_use_case
 from include.use_cases import chosen_use_case
 from local_stack.airflow_api import AirflowApi, RunFailed
+from local_stack.environment import environment_of
 from local_stack.faults import StackError
 from local_stack.layout import layout_from
 from local_stack.replay import verify
@@ -162,7 +163,7 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     logging.basicConfig(level=logging.WARNING)
     options = parse_arguments()
     try:
-        return run(options, environment)
+        return run(options, environment_of(environment, options.use_case))
     except (
         StackError, RunFailed, TilesBehind, MessagesLost, PredictorAway, KafkaException, httpx.HTTPError
     ) as error:  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from include.use_cases import USE_CASES
 from local_stack import names
 from local_stack.environment import stack_env
 from local_stack.faults import StackError
@@ -20,10 +21,11 @@ WEB, WORKER = "superset", "superset-worker"
 THREADS = 16  # charts of the archive wait for Hive, each on a thread
 QUERIES_AT_ONCE = 2
 REQUEST_LIMIT_S = 300
-#: Of the stack's names, what the processes get: the stores, as analysts reach them.
+#: Of the stack's names, what the processes get: the stores, as analysts reach them, and whose pages there are.
 ITS_BUSINESS = (
     *("MYSQL_HOST", "MYSQL_PORT", "MYSQL_DATABASE", "MYSQL_ANALYST_USER", "MYSQL_ANALYST_PASSWORD"),
     *("HIVE_HOST", "HIVE_PORT", "HIVE_USER", "HIVE_DATABASE"),
+    USE_CASES,
 )
 ACCOUNTS = ("SUPERSET_USER", "SUPERSET_PASSWORD", "SUPERSET_ANALYST_USER", "SUPERSET_ANALYST_PASSWORD")
 
@@ -129,7 +131,7 @@ def _prepare(stack: Stack) -> None:
     values = stack_env(stack)
     env = superset_env(stack) | {name: values[name] for name in ACCOUNTS}
     command = (_program(stack, "python"), "-m", "dashboard.provision")
-    key = "".join(sorted(f"{k}={v}" for k, v in env.items())) + definitions(stack.layout.repo / "dashboard")
+    key = "".join(sorted(f"{k}={v}" for k, v in env.items())) + definitions(stack.layout.repo)
     done_once(
         state(stack) / ".provisioned",
         key,
@@ -137,10 +139,11 @@ def _prepare(stack: Stack) -> None:
     )
 
 
-def definitions(folder: Path) -> str:
-    """What decides how Superset's database looks: a digest of every file of `dashboard/`."""
+def definitions(repo: Path) -> str:
+    """What decides how Superset's database looks: a digest of `dashboard/` and of what use cases declare."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".txt")):
+    folders = (repo / "dashboard", repo / "include" / "use_cases")
+    for path in sorted(p for folder in folders for p in folder.rglob("*") if p.suffix in (".py", ".txt")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -44,11 +44,14 @@ def test_superset_gets_the_analysts_way_into_the_stores_and_no_other_secret(stac
 
 
 def test_what_superset_shows_is_set_up_again_when_a_definition_changes(tmp_path: Path) -> None:
-    (tmp_path / "page.py").write_text("a")
-    before = definitions(tmp_path)
-    assert definitions(tmp_path) == before
-    (tmp_path / "page.py").write_text("b")
-    assert definitions(tmp_path) != before
+    seen = {definitions(tmp_path)}
+    for folder in ("dashboard", "include/use_cases/mine"):
+        (tmp_path / folder).mkdir(parents=True)
+        for text in ("a", "b"):
+            (tmp_path / folder / "page.py").write_text(text)
+            assert definitions(tmp_path) not in seen
+            seen.add(definitions(tmp_path))
+    assert definitions(tmp_path) in seen
 
 
 def test_a_named_server_brings_what_it_needs(stack: Stack) -> None:

@@ -4,11 +4,16 @@ import json
 import shlex
 import stat
 import subprocess
+from dataclasses import replace
 
 import pytest
 from sqlalchemy.engine import make_url
 
-from local_stack.environment import process_env, render_env, render_exports, stack_env
+from include.use_cases import chosen_use_case
+from local_stack.airflow_api import AirflowApi
+from local_stack.environment import environment_of, process_env, render_env, render_exports, stack_env
+from local_stack.faults import StackError
+from local_stack.ports import Ports
 from local_stack.servers.airflow import WAIT_FOR_LOCK_S, airflow_env, connections, pools
 from local_stack.servers.hiveserver2 import BATCH_SECRETS, hiveserver2
 from local_stack.servers.predictor import predictors
@@ -80,3 +85,20 @@ def test_airflow_waits_for_its_database_s_lock(stack: Stack, scheme: str) -> Non
 
 def test_every_pool_has_one_slot() -> None:
     assert {pool["slots"] for pool in pools().values()} == {1}
+
+
+def test_a_program_for_a_use_case_beside_the_first_has_its_databases_predictor_and_dags(stack: Stack) -> None:
+    both = stack_env(replace(stack, ports=Ports(21000, ("predictor-b",)), use_cases=("a", "b")))
+    assert environment_of(both, "a") == both
+    own = environment_of(both, "b")
+    assert (own["MYSQL_DATABASE"], own["HIVE_DATABASE"]) == ("b", "b")
+    assert own["PREDICTOR_URL"] == own["PREDICTOR_URLS"] == both["PREDICTOR_URL_B"] != both["PREDICTOR_URL"]
+    assert chosen_use_case(own) == "b"
+    assert AirflowApi.from_environment(own).dag_suffix == "__b"
+    assert AirflowApi.from_environment(both).dag_suffix == ""
+
+
+def test_a_use_case_that_the_stack_does_not_have_is_refused_with_what_to_do(stack: Stack) -> None:
+    with pytest.raises(StackError, match="no use case 'c'") as refused:
+        environment_of(stack_env(replace(stack, use_cases=("a",))), "c")
+    assert "LAMBDA_DL_USE_CASES=a,c make up" in str(refused.value)

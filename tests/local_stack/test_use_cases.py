@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from include.use_cases import USE_CASES
 from local_stack.control import all_servers
 from local_stack.environment import process_env, stack_env
 from local_stack.faults import StackError
 from local_stack.ports import FURTHER, OFFSETS, Ports
 from local_stack.servers import kafka
 from local_stack.servers.mysql import account_sql
+from local_stack.servers.superset import superset_env
 from local_stack.stack import Stack, choose_use_cases
 
 FIRST, SECOND = "flight_delay", "template"
@@ -61,8 +63,9 @@ def test_its_ports_are_nobody_elses() -> None:
 def test_clients_find_both_and_the_first_where_it_was(both: Stack, stack: Stack) -> None:
     names = set(stack_env(both)) - set(stack_env(stack))
     assert names == {f"PREDICTOR_URL_{SECOND.upper()}"}
-    assert stack_env(stack).items() <= stack_env(both).items()
-    assert process_env(both)["LAMBDA_DL_USE_CASES"] == f"{FIRST},{SECOND}"
+    assert {name for name, value in stack_env(stack).items() if stack_env(both)[name] != value} == {USE_CASES}
+    for environment in (stack_env(both), process_env(both), superset_env(both)):
+        assert environment[USE_CASES] == f"{FIRST},{SECOND}"
 
 
 def test_it_has_a_database_and_topics_of_its_own(both: Stack) -> None:
