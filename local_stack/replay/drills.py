@@ -17,7 +17,7 @@ from local_stack.replay.engine import Drill
 from local_stack.stack import Stack
 from local_stack.supervision import process_states
 
-FORM = re.compile(r"(?P<server>[a-z0-9-]+)@(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9])")
+FORM = re.compile(r"(?P<server>[a-z0-9_-]+)@(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9])")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ BEGIN = datetime(2013, 2, 4, 6, tzinfo=UTC)
 
 
 def test_a_drill_is_a_server_and_a_time_of_day() -> None:
-    assert parse_kill("stream@14:30") == Kill("stream", timedelta(hours=14, minutes=30))
+    for server in ("stream", "stream-bike_share"):
+        assert parse_kill(f"{server}@14:30") == Kill(server, timedelta(hours=14, minutes=30))
     for text in ("stream", "stream@24:00", "stream@7:30", "@12:00", "stream@12:00:00"):
         with pytest.raises(ValueError, match="SERVER@HH:MM"):
             parse_kill(text)
