@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dashboard.figures import WHOLE
 from dashboard.specs import Chart, Column, Dataset, Metric, Row, Text
 
 #: Every kind of alert in words. A kind that nobody was told of is shown too, with a count of zero.
@@ -57,7 +58,7 @@ COUNTS = Chart(
     "How often each kind of trouble was told, to the log, this table and the webhook; zero is good.",
     (Metric("MAX(told)", "Told"), Metric("MAX(last_told)", "Last told (UTC)")),
     ("kind", "meaning"),
-    options={"column_config": {"Told": {"d3NumberFormat": ",d"}}},
+    options={"column_config": {"Told": WHOLE}},
     width=12,
     height=36,
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dashboard.charts import big_number, heatmap_options
+from dashboard.figures import WHOLE, number
 from dashboard.specs import Chart, Column, Dataset, Metric, Row, Text
 
 BOOK = Dataset(
@@ -80,23 +82,12 @@ HAVING SUM(CASE WHEN value < threshold THEN 1 ELSE 0 END) = 0
 
 LANDED, INGESTED = Metric("SUM(landed)", "Landed"), Metric("SUM(ingested)", "Ingested")
 QUARANTINED, DUPLICATE = Metric("SUM(quarantined)", "Quarantined"), Metric("SUM(duplicate)", "Duplicate")
-WHOLE = {"d3NumberFormat": ",d"}
 COUNTS = dict.fromkeys(("Landed", "Ingested", "Quarantined", "Duplicate", "Missing", "Open books", "Days"), WHOLE)
 OF_INGEST = "stage = 'ingest'"
 
 
-def _total(name: str, metric: Metric, description: str) -> Chart:
-    return Chart(
-        name,
-        BOOK,
-        "big_number_total",
-        description,
-        (metric,),
-        where=OF_INGEST,
-        options={"y_axis_format": ",d", "subheader": description},
-        width=3,
-        height=22,
-    )
+def _total(name: str, metric: Metric, words: str) -> Chart:
+    return big_number(name, BOOK, metric, ",d", words, where=OF_INGEST, width=3, height=22)
 
 
 TOTALS: Row = (
@@ -151,7 +142,7 @@ STAGES = Chart(
     ("stage", "source"),
     options={"column_config": COUNTS},
 )
-PERCENT = {"d3NumberFormat": ".2%"}
+PERCENT = number(".2%")
 OF_FACTS = "source <> 'predictions'"
 SCORECARD_MAP = Chart(
     "Scorecard by dimension, source and day",
@@ -162,22 +153,7 @@ SCORECARD_MAP = Chart(
     ("measure",),
     x="ds",
     where=OF_FACTS,
-    options={
-        "linear_color_scheme": "schemeBlues",
-        "y_axis_format": ".1%",
-        "value_bounds": [0.8, 1],
-        "sort_x_axis": "alpha_asc",
-        "sort_y_axis": "alpha_desc",
-        "normalize_across": "heatmap",
-        "legend_type": "continuous",
-        "show_legend": True,
-        "show_values": True,
-        "show_percentage": False,
-        "xscale_interval": 1,
-        "yscale_interval": 1,
-        "bottom_margin": "auto",
-        "left_margin": 190,
-    },
+    options=heatmap_options("schemeBlues", ".1%", 190) | {"value_bounds": [0.8, 1], "show_percentage": False},
     width=12,
     height=110,
 )
@@ -199,7 +175,7 @@ SCORECARD_TABLE = Chart(
         "column_config": {
             "Lowest": PERCENT,
             "Mean": PERCENT,
-            "Threshold": {"d3NumberFormat": ".0%"},
+            "Threshold": number(".0%"),
             "Days below": WHOLE,
             "Days": WHOLE,
         }
@@ -215,7 +191,7 @@ SHORTFALL_TABLE = Chart(
     columns=("ds", "source", "dimension", "value", "threshold"),
     options={
         "order_by_cols": ['["ds", false]'],
-        "column_config": {"value": PERCENT, "threshold": {"d3NumberFormat": ".0%"}},
+        "column_config": {"value": PERCENT, "threshold": number(".0%")},
     },
     width=5,
     height=60,

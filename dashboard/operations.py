@@ -147,9 +147,9 @@ TABLES = Chart(
     ("layer", "table_name"),
     options={
         "column_config": {
-            "Rows": {"d3NumberFormat": ",d"},
-            "Minutes ago": {"d3NumberFormat": ",.0f"},
-            "Seconds taken": {"d3NumberFormat": ".1f"},
+            "Rows": WHOLE,
+            "Minutes ago": number(",.0f"),
+            "Seconds taken": number(".1f"),
         }
     },
 )
@@ -326,8 +326,8 @@ LATENCY_TABLE = Chart(
     ("door",),
     options={
         "column_config": {
-            "Requests or batches": {"d3NumberFormat": ",d"},
-            **{name: {"d3NumberFormat": ",.1f"} for name in ("p50, ms", "p95, ms", "p99, ms")},
+            "Requests or batches": WHOLE,
+            **{name: number(",.1f") for name in ("p50, ms", "p95, ms", "p99, ms")},
         }
     },
 )

@@ -17,7 +17,7 @@ from dashboard.figures import level
 from dashboard.specs import Block, Chart, Dashboard, Dataset, Filter, Pages, Row, Tab
 from include.target import Target
 from include.use_case import UseCase, load_use_case
-from include.use_cases import read_use_cases
+from include.use_cases import SEPARATOR, read_use_cases
 
 GOOD, BAD, CALM, PALE, DARK = "#5AC189", "#FF7F44", "#1FA8C9", "#A1A6BD", "#454E7C"
 COLORS: Mapping[str, str] = {
@@ -119,8 +119,8 @@ def _archive(own: Own, target: Target, slices: Sequence[str]) -> Dashboard:
 def _of_slices(target: Target, slices: Sequence[str]) -> list[Row]:
     """A chart for each of the features whose values the use case has compared."""
     word = level(target).capitalize()
-    words = {feature: feature.replace("_", " ") for feature in slices}
-    charts = [statistics.levels(target, f"{word} by {words[feature]}", feature, words[feature]) for feature in slices]
+    named = [(feature, _in_words(feature)) for feature in slices]
+    charts = [statistics.levels(target, f"{word} by {words}", feature, words) for feature, words in named]
     return [tuple(charts[i : i + SIDE_BY_SIDE]) for i in range(0, len(charts), SIDE_BY_SIDE)]
 
 
@@ -133,7 +133,7 @@ def _marked_page(page: Dashboard, name: str) -> Dashboard:
     return replace(
         page,
         title=_marked(page.title, name),
-        slug=f"{page.slug}__{name}",
+        slug=f"{page.slug}{SEPARATOR}{name}",
         tabs=tuple(_marked_tab(tab, name) for tab in page.tabs),
         filters=tuple(replace(one, dataset=_marked_data(one.dataset, name)) for one in page.filters),
     )
@@ -155,4 +155,8 @@ def _marked_data(dataset: Dataset, name: str) -> Dataset:
 
 
 def _marked(words: str, name: str) -> str:
-    return f"{words} ({name.replace('_', ' ')})"
+    return f"{words} ({_in_words(name)})"
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")

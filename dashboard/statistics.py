@@ -68,7 +68,7 @@ FROM statistics WHERE statistic = 'drift'
     "day",
 )
 
-Q_VALUE = {"d3NumberFormat": ".2~g"}
+Q_VALUE = number(".2~g")
 Q = Metric("MIN(q_value)", "q")
 _DIFFERENCE = (
     Metric("MAX(difference)", "Difference"),
@@ -184,7 +184,7 @@ DRIFT_TABLE = Chart(
     ("feature",),
     options={
         "column_config": {
-            **{name: {"d3NumberFormat": ".3f"} for name in ("Newest PSI", "Largest PSI")},
+            **{name: number(".3f") for name in ("Newest PSI", "Largest PSI")},
             "Times computed": WHOLE,
         },
     },

@@ -80,7 +80,5 @@ AIRFLOW_SETTINGS = (
 
 # The shipped facts end with this day; without it the nightly ingest would wait for yesterday.
 LAST_DAY = "2013-12-31"
-#: Between the id of a DAG's file and the use case, where that is not the deployment's first.
-DAG_SEPARATOR = "__"
 #: What the ids of a use case's DAGs end with, for programs that work on one use case.
 DAG_SUFFIX = "LAMBDA_DL_DAG_SUFFIX"

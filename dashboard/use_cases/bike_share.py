@@ -5,25 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dashboard import operations
-from dashboard.figures import WHOLE
+from dashboard.charts import HOUR_COLUMNS, HOUR_SQL, big_number, days_by_layer, heatmap_options
+from dashboard.figures import WHOLE, number
 from dashboard.pages import CALM, GOOD, Own
 from dashboard.specs import Chart, Column, Dataset, Filter, Metric, Row, Tab
 
 HOURS = Dataset(
     "Hires by hour",
     "MySQL",
-    """
-SELECT hour, CONCAT(LPAD(HOUR(hour), 2, '0'), 'h') AS hour_of_day, CAST(ds AS DATETIME) AS day, ds, layer,
-  complete_through, city, hired, hired_casual
+    f"""
+SELECT {HOUR_SQL}, city, hired, hired_casual
 FROM hourly_stats_now
 """,
     (
-        Column("hour", "time", "Start of the hour, UTC"),
-        Column("hour_of_day", "text", "Hour of the day, UTC"),
-        Column("day", "time"),
-        Column("ds", "text", "UTC day"),
-        Column("layer", "text", "batch: a closed day; speed: the open one"),
-        Column("complete_through", "time", "Facts are complete up to here, UTC"),
+        *HOUR_COLUMNS,
         Column("city", "text"),
         Column("hired", description="Bikes hired in this hour"),
         Column("hired_casual", description="Of these, by people without a subscription"),
@@ -41,26 +36,12 @@ HIRED = Metric("SUM(hired)", "Hired")
 CASUAL = Metric("SUM(hired_casual) / NULLIF(SUM(hired), 0)", "Without a subscription")
 BUSIEST = Metric("MAX(hired)", "Busiest hour")
 
-
-def _newest_day(name: str, metric: Metric, number_format: str, subheader: str) -> Chart:
-    return Chart(
-        name,
-        NEWEST_DAY,
-        "big_number_total",
-        subheader,
-        (metric,),
-        options={"y_axis_format": number_format, "subheader": subheader},
-        width=2,
-        height=26,
-    )
-
-
 NUMBERS: Row = (
     operations.COMPLETE_THROUGH,
     operations.CLOSED_THROUGH,
-    _newest_day("Bikes hired, newest day", HIRED, ",d", "bikes were hired"),
-    _newest_day("Casual hires, newest day", CASUAL, ".1%", "without a subscription"),
-    _newest_day("Busiest hour, newest day", BUSIEST, ",d", "in the busiest hour"),
+    big_number("Bikes hired, newest day", NEWEST_DAY, HIRED, ",d", "bikes were hired"),
+    big_number("Casual hires, newest day", NEWEST_DAY, CASUAL, ".1%", "without a subscription"),
+    big_number("Busiest hour, newest day", NEWEST_DAY, BUSIEST, ",d", "in the busiest hour"),
 )
 BY_HOUR = Chart(
     "Bikes hired by hour",
@@ -71,20 +52,10 @@ BY_HOUR = Chart(
     x="hour",
     options={"stack": "Stack", "y_axis_format": ",d", "y_axis_title": "bikes", "x_axis_time_format": "%b %d %H:%M"},
 )
-DAYS = Chart(
-    "Days: which layer, how complete",
+DAYS = days_by_layer(
     HOURS,
-    "table",
-    "Each day's numbers with the layer that counted them: batch has closed days, speed the open one so far.",
-    (Metric("MAX(complete_through)", "Complete through (UTC)"), HIRED, CASUAL, BUSIEST),
-    ("day", "layer"),
-    highest_first=Metric("MAX(day)", "Newest"),
-    options={
-        "column_config": {
-            **dict.fromkeys(("Hired", "Busiest hour"), WHOLE),
-            "Without a subscription": {"d3NumberFormat": ".1%"},
-        },
-    },
+    (HIRED, CASUAL, BUSIEST),
+    {"Hired": WHOLE, "Busiest hour": WHOLE, "Without a subscription": number(".1%")},
 )
 BY_HOUR_OF_DAY = Chart(
     "Bikes hired by day and hour of the day",
@@ -94,20 +65,7 @@ BY_HOUR_OF_DAY = Chart(
     (HIRED,),
     ("ds",),
     x="hour_of_day",
-    options={
-        "linear_color_scheme": "schemeBlues",
-        "y_axis_format": ",d",
-        "sort_x_axis": "alpha_asc",
-        "sort_y_axis": "alpha_desc",
-        "normalize_across": "heatmap",
-        "legend_type": "continuous",
-        "show_legend": True,
-        "show_values": True,
-        "xscale_interval": 1,
-        "yscale_interval": 1,
-        "bottom_margin": "auto",
-        "left_margin": 90,
-    },
+    options=heatmap_options("schemeBlues", ",d", 90),
     width=12,
     height=50,
 )

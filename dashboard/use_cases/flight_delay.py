@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dashboard import operations, statistics
-from dashboard.figures import WHOLE
+from dashboard.charts import HOUR_COLUMNS, HOUR_SQL, big_number, days_by_layer, heatmap_options
+from dashboard.figures import WHOLE, number
 from dashboard.pages import BAD, CALM, DARK, GOOD, Own
 from dashboard.specs import Chart, Column, Dataset, Filter, Metric, Row, Tab
 from include.target import BINARY
@@ -20,7 +21,7 @@ COLORS = {
     **{"on time, open day": "#ACE1C4", "late, open day": "#FEC0A1", "cancelled, open day": "#A1A6BD"},
     **{"EWR": CALM, "JFK": DARK, "LGA": GOOD},
 }
-SHARE = {"d3NumberFormat": ".1%"}
+SHARE = number(".1%")
 
 COUNTS = (
     Column("scheduled", description="Flights in the timetable of this hour"),
@@ -39,17 +40,11 @@ HOURS = Dataset(
     "Flights by hour",
     "MySQL",
     f"""
-SELECT hour, CONCAT(LPAD(HOUR(hour), 2, '0'), 'h') AS hour_of_day, CAST(ds AS DATETIME) AS day, ds, layer,
-  complete_through, origin AS airport, scheduled, {SUMS}
+SELECT {HOUR_SQL}, origin AS airport, scheduled, {SUMS}
 FROM hourly_stats_now
 """,
     (
-        Column("hour", "time", "Start of the hour, UTC"),
-        Column("hour_of_day", "text", "Hour of the day, UTC"),
-        Column("day", "time"),
-        Column("ds", "text", "UTC day"),
-        Column("layer", "text", "batch: a closed day; speed: the open one"),
-        Column("complete_through", "time", "Facts are complete up to here, UTC"),
+        *HOUR_COLUMNS,
         Column("airport", "text", "Airport of departure"),
         *COUNTS,
     ),
@@ -83,52 +78,24 @@ LATE_SHARE = Metric("SUM(departed_late) / NULLIF(SUM(departed), 0)", "Departed l
 ARRIVED_LATE = Metric("SUM(arrived_late) / NULLIF(SUM(arrived), 0)", "Arrived late")
 MEAN_DELAY = Metric("SUM(departure_delay) / NULLIF(SUM(departed), 0)", "Mean delay, min")
 
-
-def _newest_day(name: str, metric: Metric, number_format: str, subheader: str) -> Chart:
-    return Chart(
-        name,
-        NEWEST_DAY,
-        "big_number_total",
-        subheader,
-        (metric,),
-        options={"y_axis_format": number_format, "subheader": subheader},
-        width=2,
-        height=26,
-    )
-
-
 NUMBERS: Row = (
     operations.COMPLETE_THROUGH,
     operations.CLOSED_THROUGH,
-    _newest_day("Departures, newest day", DEPARTED, ",d", "flights have left"),
-    _newest_day("Late departures, newest day", LATE_SHARE, ".1%", "more than 15 minutes late"),
-    _newest_day("Mean delay, newest day", MEAN_DELAY, ".1f", "minutes after schedule"),
+    big_number("Departures, newest day", NEWEST_DAY, DEPARTED, ",d", "flights have left"),
+    big_number("Late departures, newest day", NEWEST_DAY, LATE_SHARE, ".1%", "more than 15 minutes late"),
+    big_number("Mean delay, newest day", NEWEST_DAY, MEAN_DELAY, ".1f", "minutes after schedule"),
 )
-DAYS = Chart(
-    "Days: which layer, how complete",
+DAYS = days_by_layer(
     HOURS,
-    "table",
-    "Each day's numbers with the layer that counted them: batch has closed days, speed the open one so far.",
-    (
-        Metric("MAX(complete_through)", "Complete through (UTC)"),
-        DEPARTED,
-        LATE_SHARE,
-        MEAN_DELAY,
-        ARRIVED_LATE,
-        CANCELLED,
-    ),
-    ("day", "layer"),
-    where="departed > 0 OR cancelled > 0",
-    highest_first=Metric("MAX(day)", "Newest"),
-    options={
-        "column_config": {
-            "Departed": WHOLE,
-            "Departed late": SHARE,
-            "Mean delay, min": {"d3NumberFormat": ".1f"},
-            "Arrived late": SHARE,
-            "Cancelled": WHOLE,
-        },
+    (DEPARTED, LATE_SHARE, MEAN_DELAY, ARRIVED_LATE, CANCELLED),
+    {
+        "Departed": WHOLE,
+        "Departed late": SHARE,
+        "Mean delay, min": number(".1f"),
+        "Arrived late": SHARE,
+        "Cancelled": WHOLE,
     },
+    where="departed > 0 OR cancelled > 0",
 )
 DELAY_LINES = Chart(
     "Mean departure delay by airport and hour",
@@ -152,7 +119,7 @@ AIRPORTS = Chart(
         "column_config": {
             "Departed": WHOLE,
             "Departed late": SHARE,
-            "Mean delay, min": {"d3NumberFormat": ".1f"},
+            "Mean delay, min": number(".1f"),
             "Arrived late": SHARE,
             "Cancelled": WHOLE,
         }
@@ -168,20 +135,7 @@ LATE_MAP = Chart(
     ("airport",),
     x="hour_of_day",
     where="departed > 0",
-    options={
-        "linear_color_scheme": "schemeOranges",
-        "y_axis_format": ".0%",
-        "sort_x_axis": "alpha_asc",
-        "sort_y_axis": "alpha_desc",
-        "normalize_across": "heatmap",
-        "legend_type": "continuous",
-        "show_legend": True,
-        "show_values": True,
-        "xscale_interval": 1,
-        "yscale_interval": 1,
-        "bottom_margin": "auto",
-        "left_margin": 50,
-    },
+    options=heatmap_options("schemeOranges", ".0%", 50),
     width=12,
     height=40,
 )
@@ -224,7 +178,7 @@ CARRIER_BARS = Chart(
             "Departed": WHOLE,
             "Departed late": SHARE,
             "Arrived late": SHARE,
-            "Mean delay, min": {"d3NumberFormat": ".1f"},
+            "Mean delay, min": number(".1f"),
             "Cancelled": WHOLE,
         },
     },
@@ -353,8 +307,8 @@ DESTINATIONS = Chart(
         "column_config": {
             "Flights": WHOLE,
             "Arrived late": SHARE,
-            "Mean delay, min": {"d3NumberFormat": ".1f"},
-            "p90, min": {"d3NumberFormat": ".0f"},
+            "Mean delay, min": number(".1f"),
+            "p90, min": number(".0f"),
         },
     },
     width=12,

@@ -8,6 +8,8 @@ DEFAULT_USE_CASE = "flight_delay"
 USE_CASE = "LAMBDA_DL_USE_CASE"
 #: The variable with all use cases of a deployment, separated by commas; the first has the plain names.
 USE_CASES = "LAMBDA_DL_USE_CASES"
+#: Between a plain name and the use case that it is of, where that is not the first: ids of DAGs, addresses of pages.
+SEPARATOR = "__"
 
 
 def read_use_cases(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from airflow.sdk import Asset, get_current_context
 
-from lambda_dl.deployment import DEPLOYMENT, SEPARATOR
+from include.use_cases import SEPARATOR
+from lambda_dl.deployment import DEPLOYMENT
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
-from include.use_cases import read_use_cases
+from include.use_cases import SEPARATOR, read_use_cases
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-#: Between a DAG file's name and a use case's in the ids of that use case's DAGs.
-SEPARATOR = "__"
 
 #: Seconds from being queued to the end that a run may take before somebody is told.
 DEADLINES: Mapping[str, float] = {

@@ -152,8 +152,9 @@ def test_every_thing_has_a_file_of_its_own() -> None:
 
 
 def test_every_dataset_is_asked_of_its_use_case_s_database() -> None:
+    texts = files()
     for pages, spec in DATASETS:
-        made = json.loads(files()[bundle.file_name(f"datasets/{spec.store}", spec.name)])
+        made = json.loads(texts[bundle.file_name(f"datasets/{spec.store}", spec.name)])
         assert made["schema"] == pages.schema
 
 
