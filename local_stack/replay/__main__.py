@@ -20,6 +20,10 @@ import httpx
 from confluent_kafka import KafkaException
 from rich.console import Console
 
+from include.bundle.store import S3Store
+from include.locations import MODELS_BUCKET
+from include.settings import S3Settings
+from include.training.dataset import Tables
 from include.use_case import UseCase, load_use_case
 from include.use_cases import chosen_use_case
 from local_stack.airflow_api import AirflowApi, RunFailed
@@ -133,7 +137,8 @@ def verify_outcome(session: Session, environment: Mapping[str, str]) -> bool:
     parity = verify.parity_rows(environment, first, last)
     answers = verify.answers_since(use_case, session.bootstrap, session.opening, plan)
     console.print(freshness_table(verify.freshness(answers)))
-    comparison = verify.compare(use_case, environment, answers)
+    s3 = S3Settings.from_environment(environment)
+    comparison = verify.compare(use_case, Tables.on_s3(use_case.name, s3), S3Store(s3, MODELS_BUCKET), answers)
     live = verify.live_quality_rows(environment, use_case.target, first, last)
     for text in comparison_lines(parity, live, comparison):
         console.print(text)

@@ -34,12 +34,11 @@ def books_table(books: Iterable[Book]) -> Table:
 def summary_line(outcome: Outcome) -> str:
     """Rates and quality of a replay in one line."""
     facts, queries, seconds = outcome.counts.facts, outcome.counts.queries, outcome.seconds
-    name = outcome.skill.words
-    skill = f"no {name} (all outcomes alike)" if outcome.live is None else f"live {name} {outcome.live:.4f}"
+    live = skill_words(outcome.skill.words, outcome.live)
     known = sum(identity[0] in outcome.outcomes for identity in outcome.answers)
     return (
         f"{facts} facts and {queries} queries in {seconds:.0f} s ({facts / seconds:.0f} and {queries / seconds:.0f} a "
-        f"second); {skill} on {known} answers with a known outcome, {outcome.degraded} degraded"
+        f"second); live {live} on {known} answers with a known outcome, {outcome.degraded} degraded"
     )
 
 
@@ -59,9 +58,23 @@ def comparison_lines(
     """What the batch layer says: parity, live quality by day, and live beside batch."""
     name = comparison.skill.words
     lines = [f"{ds} {dimension}: {value:.6f} of the rows" for ds, dimension, value in parity]
-    lines += [f"{ds} live quality (Hive): {name} {skill:.4f} on {rows} labelled answers" for ds, rows, skill in live]
-    lines.append(
-        f"{name} on {comparison.subjects} subjects: live {comparison.live:.4f}, batch {comparison.batch:.4f}, "
-        f"difference {comparison.difference:+.4f}"
-    )
+    lines += [
+        f"{ds} live quality (Hive): {skill_words(name, skill)} on {rows} labelled answers" for ds, rows, skill in live
+    ]
+    lines.append(f"{name} on {comparison.subjects} subjects: {compared_words(comparison)}")
     return lines
+
+
+def skill_words(name: str, skill: float | None) -> str:
+    """A skill, or why there is none."""
+    return f"no {name} (all outcomes alike)" if skill is None else f"{name} {skill:.4f}"
+
+
+def compared_words(comparison: Comparison) -> str:
+    """Live, batch and their difference, or why there is none."""
+    if not comparison.subjects:
+        return "no answered subject has features and a closed label in the batch layer"
+    if comparison.live is None or comparison.batch is None:
+        return "none, all outcomes are alike"
+    difference = comparison.live - comparison.batch
+    return f"live {comparison.live:.4f}, batch {comparison.batch:.4f}, difference {difference:+.4f}"

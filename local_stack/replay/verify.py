@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from include.bundle.bundle import load_bundle
-from include.bundle.store import S3Store
-from include.locations import MODELS_BUCKET, Topics
-from include.settings import S3Settings
+from include.bundle.store import ObjectStore
+from include.locations import Topics
 from include.target import Metric, Target
 from include.training.dataset import Tables, joined, rows_of
-from include.training.metrics import skill
+from include.training.metrics import skill_if_any
 from include.use_case import UseCase
 from local_stack.airflow_api import AirflowApi, Report
 from local_stack.analyst import query_hive
@@ -48,17 +47,12 @@ class Answered:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Live beside batch on the same subjects."""
+    """Live beside batch on the same subjects; no figures where their labels are all alike, or there is no subject."""
 
     subjects: int
     skill: Metric
-    live: float
-    batch: float
-
-    @property
-    def difference(self) -> float:
-        """Live minus batch."""
-        return self.live - self.batch
+    live: float | None
+    batch: float | None
 
 
 def ingest_days(
@@ -147,25 +141,20 @@ def quantiles(values: Sequence[float]) -> list[float]:
     return [float(value) for value in np.quantile(values, QUANTILES, method="higher")]
 
 
-def compare(use_case: UseCase, environment: Mapping[str, str], answers: Sequence[Answered]) -> Comparison:
-    """Score the batch layer's rows of the answered subjects with the models that answered, and judge both.
-
-    Raises ``ValueError`` if no subject is in both, or their labels are all alike.
-    """
-    settings = S3Settings.from_environment(environment)
-    tables = Tables.on_s3(use_case.name, settings)
+def compare(use_case: UseCase, tables: Tables, models: ObjectStore, answers: Sequence[Answered]) -> Comparison:
+    """Score the batch layer's rows of the answered subjects with the models that answered, and judge both."""
     days = sorted({f"{answer.at:%Y-%m-%d}" for answer in answers})
     subjects, labelled = (tables.open(table).to_pyarrow_dataset() for table in ("features", "labels"))
     table = joined(subjects, labelled, use_case.features, days)
     rows, ids = rows_of(table, use_case.features, use_case.target), table.column("subject_id").to_pylist()
-    store, models = S3Store(settings, MODELS_BUCKET), sorted({answer.model_id for answer in answers})
-    bundles = {model: load_bundle(store, use_case.name, model, use_case.features) for model in models}
+    asked = sorted({answer.model_id for answer in answers})
+    bundles = {model: load_bundle(models, use_case.name, model, use_case.features) for model in asked}
     given = {
         model: dict(zip(ids, bundle.answers(rows.columns).tolist(), strict=True)) for model, bundle in bundles.items()
     }
     live, batch, labels = paired(dict(zip(ids, rows.labels.tolist(), strict=True)), answers, given)
     target = use_case.target
-    return Comparison(len(labels), target.skill, *(skill(target, labels, given) for given in (live, batch)))
+    return Comparison(len(labels), target.skill, *(skill_if_any(target, labels, given) for given in (live, batch)))
 
 
 def paired(
@@ -173,8 +162,6 @@ def paired(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
     """Live and batch answers and labels of the subjects that have all three; batch by the model that answered."""
     both = [answer for answer in answers if answer.id in labels]
-    if not both:
-        raise ValueError("no answered subject has features and a closed label in the batch layer")
     return (
         np.array([answer.answer for answer in both]),
         np.array([batch[answer.model_id][answer.id] for answer in both]),

@@ -57,7 +57,7 @@ def test_folded_is_alike_at_edges_between_them_beyond_them_and_without_a_value(
     numeric: list[NumericEncoder], data: st.DataObject
 ) -> None:
     named = tuple(NumericEncoder(f"x{i}", e.mean, e.scale, e.edges) for i, e in enumerate(numeric))
-    count = data.draw(st.integers(1, 6))
+    count = data.draw(st.integers(0, 6))
     columns: Columns = {"c": np.array(data.draw(st.lists(CATEGORIES, min_size=count, max_size=count)), dtype=object)}
     for encoder in named:
         ends = [encoder.mean + end * encoder.scale for end in (-10, -2.5, 2.5, 10)]
