@@ -262,9 +262,7 @@ def _lightgbm(request: Request, material: Material, found: SearchResult) -> Ligh
     cores = os.cpu_count() or 1
     # What the trials took stays known when a run goes on after its search: so does LightGBM's share of time.
     seconds = sum(trial.seconds for trial in found.trials) / min(cores, len(found.trials))
-    # Half the cores: OpenMP threads that share cores with other servers spin more than they compute.
-    threads = max(1, cores // 2)
-    return LightGbm(material, request.seed, threads, trials=request.trials, time_limit_s=seconds)
+    return LightGbm(material, request.seed, threads=cores, trials=request.trials, time_limit_s=seconds)
 
 
 def _evaluate(finished: Finished, rivals: Rivals, dataset: Dataset, use_case: UseCase, seed: int) -> Evaluation:

@@ -14,8 +14,8 @@ TRAIN, VALIDATION, TEST = (DATA.between(day, day) for day in days(3))
 MATERIAL = material(TRAIN, VALIDATION)
 
 
-def boosted(seed: int = 0, trials: int = 1, time_limit_s: float | None = None) -> LightGbm:
-    return LightGbm(MATERIAL, seed, threads=1, trials=trials, time_limit_s=time_limit_s)
+def boosted(seed: int = 0, trials: int = 1, time_limit_s: float | None = None, threads: int = 1) -> LightGbm:
+    return LightGbm(MATERIAL, seed, threads=threads, trials=trials, time_limit_s=time_limit_s)
 
 
 def test_rivals_give_probabilities() -> None:
@@ -43,6 +43,12 @@ def test_the_same_seed_searches_the_same() -> None:
     assert one.to_json() == two.to_json()
     np.testing.assert_array_equal(one.answers(TEST), two.answers(TEST))
     assert one.to_json() != other.to_json()
+
+
+def test_threads_grow_the_trees_of_one() -> None:
+    one, three = boosted(trials=2), boosted(trials=2, threads=3)
+    assert one.to_json() == three.to_json()
+    np.testing.assert_array_equal(one.answers(TEST), three.answers(TEST))
 
 
 def test_without_time_the_first_trial_still_ends() -> None:

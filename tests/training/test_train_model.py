@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,6 +53,17 @@ def systems(tmp_path: Path, sent: list[tuple[str, Message]]) -> Iterator[Systems
     models = tmp_path / "models"
     yield Systems(DirectoryStore(models), landing, tables, announce, str(models), None)
     ray.shutdown()
+
+
+@pytest.mark.parametrize(("given", "used"), [({}, "300"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_that_wait_give_their_core_to_others(given: dict[str, str], used: str) -> None:
+    """OpenMP reads this when it is loaded: a module that loaded PyTorch before it is said would leave it unheard."""
+    inherited = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    command = [sys.executable, "-m", "include.training.train_model", "--help"]
+    said = {**inherited, **given, "OMP_DISPLAY_ENV": "verbose"}
+    done = subprocess.run(command, env=said, capture_output=True, text=True, check=True)
+    counts = {line.split("'")[1] for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line}
+    assert counts == {used}
 
 
 @pytest.mark.drill
