@@ -302,7 +302,7 @@ def _data_and_model(document: Mapping[str, Any]) -> list[str]:
         f"{_text(search[validated(target.loss)])}, {target.skill.words} {_text(search[validated(target.skill)])}.",
         f"LightGBM was tuned on the same features and days with {lightgbm['trials']}{asked} trials: "
         f"{target.loss.words} on the validation days {_text(lightgbm[validated(target.loss)])} with "
-        f"{lightgbm['rounds']} trees and "
+        f"{lightgbm['rounds']} trees{' (all it had time for)' if lightgbm['cut_short'] else ''} and "
         f"{', '.join(f'{name} {_text(value)}' for name, value in sorted(lightgbm['config'].items()))}.",
     ]
 

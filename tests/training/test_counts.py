@@ -158,7 +158,14 @@ def test_its_bundle_answers_the_same(finished: Finished, tmp_path: Path) -> None
 def test_the_card_and_the_messages_name_the_figures_of_counts(finished: Finished, evaluation: Evaluation) -> None:
     case = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, comment="How many?", target=COUNT))
     trial = TrialSummary("t1", "finished", {"learning_rate": 0.001}, 7, 0.71, 5.1, 1.5)
-    tuned = {"trials": 1, "trials_asked": 1, "config": {}, "rounds": 40, "validation_poisson_deviance": 5.2}
+    tuned = {
+        "trials": 1,
+        "trials_asked": 1,
+        "config": {},
+        "rounds": 40,
+        "cut_short": False,
+        "validation_poisson_deviance": 5.2,
+    }
     lineage = {"split": SPLIT.to_json(), "config": {}}
     files = model_card(Story(case, DATASET, (trial,), trial, finished.final, tuned, "", "", lineage), evaluation)
     assert set(files) == {"model_card.json", "model_card.md", "reliability.png", "errors.png"}

@@ -29,7 +29,14 @@ DATA = rows(day_count=10, per_day=120)
 DATASET = Dataset(*spans(DATA, SPLIT), SPLIT, {"labels": 3})
 BEST = TrialSummary("t1", "finished", {"learning_rate": 0.001}, 7, 0.71, 0.51, 1.5)
 OTHER = replace(BEST, trial_id="t2", status="stopped", validation_loss=0.6)
-TUNED = {"trials": 2, "trials_asked": 8, "config": {"num_leaves": 31}, "rounds": 40, "validation_log_loss": 0.5}
+TUNED = {
+    "trials": 2,
+    "trials_asked": 8,
+    "config": {"num_leaves": 31},
+    "rounds": 40,
+    "cut_short": False,
+    "validation_log_loss": 0.5,
+}
 LINEAGE = {
     "tables": {"labels": 3, "features": 4},
     "code_version": "c0de",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from include.target import BINARY
+from include.training import rivals
 from include.training.encoding import Encoded
 from include.training.metrics import loss, quality
 from include.training.rivals import DEFAULT, EncodedRows, LightGbm, base_rate
@@ -51,10 +52,22 @@ def test_threads_grow_the_trees_of_one() -> None:
     np.testing.assert_array_equal(one.answers(TEST), three.answers(TEST))
 
 
-def test_without_time_the_first_trial_still_ends() -> None:
+def test_without_time_the_first_trial_ends_where_it_would_have_ended_soon() -> None:
     booster = boosted(trials=500, time_limit_s=0.0)
-    assert (booster.trials, booster.asked, booster.config) == (1, 500, DEFAULT)
+    assert (booster.trials, booster.asked, booster.config, booster.cut_short) == (1, 500, DEFAULT, False)
     np.testing.assert_array_equal(booster.answers(TEST), boosted().answers(TEST))
+
+
+def test_without_time_the_first_trial_is_taken_as_far_as_it_has_to_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = boosted().to_json()["rounds"]
+    monkeypatch.setattr(rivals, "LEAST_ROUNDS", rounds // 2)
+    cut = boosted(trials=3, time_limit_s=0.0)
+    said = cut.to_json()
+    assert (said["rounds"], said["cut_short"], said["trials"]) == (rounds // 2, True, 1)
+    assert boosted().to_json()["cut_short"] is False
+    unseen = cut.validated_answers(VALIDATION)
+    assert said["validation_log_loss"] == pytest.approx(loss(BINARY, VALIDATION.labels, unseen))
+    assert cut.final.current_iteration() == rounds // 2
 
 
 @pytest.mark.parametrize("index", [0, 6, -1, slice(2, 5), slice(3, 99), slice(None), [0, 3, -1], []])
