@@ -31,16 +31,17 @@ def big_number(
     pattern: str,
     words: str,
     *,
+    description: str = "",
     where: str = "",
     width: int = 2,
     height: int = 26,
 ) -> Chart:
-    """One number, written by a pattern of d3-format, with the words below that say what it is."""
+    """One number, written by a pattern of d3-format; the words below it are its description too, if it has no other."""
     return Chart(
         name,
         dataset,
         "big_number_total",
-        words,
+        description or words,
         (metric,),
         where=where,
         options={"y_axis_format": pattern, "subheader": words},

@@ -235,33 +235,32 @@ FROM raw_arrivals GROUP BY dest
 )
 
 ARCHIVE_NUMBERS: Row = (
-    Chart(
+    big_number(
         "Flights in the archive",
         ARCHIVE_DAYS,
-        "big_number_total",
-        "departed, all days",
-        (DEPARTED,),
-        options={"y_axis_format": ",d", "subheader": "departures, all days"},
+        DEPARTED,
+        ",d",
+        "departures, all days",
+        description="departed, all days",
         width=4,
         height=22,
     ),
-    Chart(
+    big_number(
         "Late in the archive",
         ARCHIVE_DAYS,
-        "big_number_total",
+        LATE_SHARE,
+        ".1%",
         "departed more than 15 minutes late",
-        (LATE_SHARE,),
-        options={"y_axis_format": ".1%", "subheader": "departed more than 15 minutes late"},
         width=4,
         height=22,
     ),
-    Chart(
+    big_number(
         "Cancelled in the archive",
         ARCHIVE_DAYS,
-        "big_number_total",
-        "of the flights that departed or were cancelled",
-        (Metric("SUM(cancelled) / (SUM(departed) + SUM(cancelled))", "Cancelled"),),
-        options={"y_axis_format": ".2%", "subheader": "of all flights were cancelled"},
+        Metric("SUM(cancelled) / (SUM(departed) + SUM(cancelled))", "Cancelled"),
+        ".2%",
+        "of all flights were cancelled",
+        description="of the flights that departed or were cancelled",
         width=4,
         height=22,
     ),
