@@ -97,7 +97,7 @@ class FoldedNetwork:
         """One logit a row, float64 ``[n]``; infinities count as missing. Raises ``KeyError`` on an absent column."""
         count = len(next(iter(columns.values())))
         if not count:
-            return np.empty(0)  # PyTorch sums no bags to one
+            return np.empty(0)  # embedding_bag gives one sum for no bags
         if count <= BLOCK_ROWS:
             return self._block(columns, count)
         stored, starts = dict(columns), range(0, count, BLOCK_ROWS)
