@@ -6,33 +6,24 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-import torch
 
-from include.bundle.bundle import BundleCorrupt, Contents, Predictor, write_bundle
+from include.bundle.bundle import BundleCorrupt, Contents, write_bundle
 from include.bundle.store import DirectoryStore
 from include.champion import load_champion, overlap
 from include.ledger import Entry
 from include.locations import Models
-from include.target import BINARY
-from include.training.encoding import Encoders
-from include.training.network import Network, NetworkConfig
 from include.use_case import UseCase, load_use_case
-from tests.training.synthetic import FEATURES, days, rows
+from tests.training.synthetic import FEATURES, days, rows, untrained
 
 SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES))
 DAYS = days(6)
 
 
 def written(store: DirectoryStore) -> Entry:
-    torch.manual_seed(0)
     data = rows(day_count=1, per_day=100)
-    encoders = Encoders.fit(FEATURES, data.columns, bins=4)
-    network = Network(encoders, NetworkConfig(width=16, layers=1, embedding_width=2)).eval()
     check = {name: values[:5] for name, values in data.columns.items()}
     lineage = {"split": {"train": {"days": DAYS[:3]}, "validation": {"days": DAYS[3:4]}, "test": {"days": DAYS[4:]}}}
-    model_id = write_bundle(
-        store, "shops", Contents(FEATURES, Predictor(network, encoders, 1.0, target=BINARY), {}, check, {}, lineage)
-    )
+    model_id = write_bundle(store, "shops", Contents(FEATURES, untrained(data), {}, check, {}, lineage))
     return Entry(1, "2020-01-07T00:00:00Z", "promoted", model_id, None, "test", "", "run-1")
 
 

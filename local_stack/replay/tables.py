@@ -34,11 +34,11 @@ def books_table(books: Iterable[Book]) -> Table:
 def summary_line(outcome: Outcome) -> str:
     """Rates and quality of a replay in one line."""
     facts, queries, seconds = outcome.counts.facts, outcome.counts.queries, outcome.seconds
-    live = skill_words(outcome.skill.words, outcome.live)
+    live = skill_words(f"live {outcome.skill.words}", outcome.live)
     known = sum(identity[0] in outcome.outcomes for identity in outcome.answers)
     return (
         f"{facts} facts and {queries} queries in {seconds:.0f} s ({facts / seconds:.0f} and {queries / seconds:.0f} a "
-        f"second); live {live} on {known} answers with a known outcome, {outcome.degraded} degraded"
+        f"second); {live} on {known} answers with a known outcome, {outcome.degraded} degraded"
     )
 
 

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from include.bundle.bundle import (
     BundleCorrupt,
     Contents,
     FeatureMismatch,
-    Predictor,
     SelfCheckFailed,
     canonical,
     load_bundle,
@@ -24,20 +22,14 @@ from include.bundle.bundle import (
 )
 from include.bundle.store import DirectoryStore, ObjectMissing
 from include.locations import Models
-from include.target import BINARY
-from include.training.encoding import Encoders
-from include.training.network import Network, NetworkConfig
-from tests.training.synthetic import FEATURES, rows
+from tests.training.synthetic import FEATURES, rows, untrained
 
 USE_CASE = "shops"
 DATA = rows(day_count=1, per_day=400)
 
 
 def contents() -> Contents:
-    torch.manual_seed(3)
-    encoders = Encoders.fit(FEATURES, DATA.columns, bins=8)
-    network = Network(encoders, NetworkConfig(width=16, layers=1, embedding_width=2)).eval()
-    predictor = Predictor(network, encoders, temperature=1.3, target=BINARY)
+    predictor = untrained(DATA, seed=3, bins=8, temperature=1.3)
     check = {name: values[:20] for name, values in DATA.columns.items()}
     card = {"model_card.md": b"# Shops\n", "reliability.png": b"\x89PNG"}
     return Contents(FEATURES, predictor, {"shops": b"id,size\n1,2\n"}, check, {"auc": 0.7}, {"run_id": "r"}, card)

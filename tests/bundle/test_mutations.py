@@ -9,18 +9,14 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-import torch
 
-from include.bundle.bundle import Contents, Predictor, canonical, write_bundle
+from include.bundle.bundle import Contents, canonical, write_bundle
 from include.bundle.store import ObjectMissing
 from include.ledger import Entry
 from include.locations import Models
-from include.target import BINARY
-from include.training.encoding import Encoders
-from include.training.network import Network, NetworkConfig
 from include.use_case import UseCase
 from speed_service.champion import BundleRejected, load_champion
-from tests.training.synthetic import FEATURES, rows
+from tests.training.synthetic import FEATURES, rows, untrained
 
 SEED = 20130101
 MUTATIONS = 1200
@@ -57,15 +53,10 @@ class Memory:
 
 def bundle(seed: int) -> tuple[str, Objects]:
     """A small model's id and files, by key."""
-    torch.manual_seed(seed)
-    encoders = Encoders.fit(FEATURES, DATA.columns, bins=4)
-    network = Network(encoders, NetworkConfig(width=4, layers=1, embedding_width=2)).eval()
     check = {name: values[:10] for name, values in DATA.columns.items()}
     store = Memory()
     shops = {"shops": b"id,size\n1,2\n"}
-    model_id = write_bundle(
-        store, "shops", Contents(FEATURES, Predictor(network, encoders, 1.0, target=BINARY), shops, check, {}, {})
-    )
+    model_id = write_bundle(store, "shops", Contents(FEATURES, untrained(DATA, seed, width=4), shops, check, {}, {}))
     return model_id, store.objects
 
 

@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from deltalake import write_deltalake
 from numpy.typing import NDArray
 
+from include.bundle.bundle import Predictor
 from include.features.spec import Columns, Feature, FeatureSet, Reference
 from include.target import BINARY
 from include.training.dataset import Rows, Split, Tables
 from include.training.encoding import Encoders
 from include.training.material import Material, Start
+from include.training.network import Network, NetworkConfig
 from include.training.scratch import Scratch
 
 FIRST_DAY = date(2020, 1, 1)
@@ -65,6 +68,14 @@ def spans(data: Rows, split: Split) -> tuple[Rows, Rows, Rows]:
 def material(train: Rows, validation: Rows, start: Start | None = None, bins: int = 8) -> Material:
     """What a training is made of, in memory."""
     return Material.of(Encoders.fit(FEATURES, train.columns, bins), train, validation, IN_MEMORY, start)
+
+
+def untrained(data: Rows, seed: int = 0, bins: int = 4, width: int = 16, temperature: float = 1.0) -> Predictor:
+    """A small network of random weights that answers the world's rows."""
+    torch.manual_seed(seed)
+    encoders = Encoders.fit(FEATURES, data.columns, bins)
+    network = Network(encoders, NetworkConfig(width=width, layers=1, embedding_width=2)).eval()
+    return Predictor(network, encoders, temperature, target=BINARY)
 
 
 def write_tables(root: Path, data: Rows, closed: list[str], features: FeatureSet = FEATURES) -> Tables:

@@ -13,16 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from include.bundle.bundle import Predictor
 from include.target import BINARY
 from include.training.dataset import Dataset, Rows, split_days
-from include.training.encoding import Encoders
 from include.training.evaluation import Doubles, Evaluation, evaluate
 from include.training.model_card import IMPORTANCE_SHOWN, Story, model_card, reliability
-from include.training.network import Network, NetworkConfig
 from include.training.trial import TrialSummary
 from include.use_case import UseCase
-from tests.training.synthetic import FEATURES, days, rows, spans
+from tests.training.synthetic import FEATURES, days, rows, spans, untrained
 
 SPLIT = split_days(days(10), validation_days=1, test_days=6)
 DATA = rows(day_count=10, per_day=120)
@@ -54,12 +51,9 @@ def bent(given: Rows) -> Doubles:
 
 
 def story() -> Story:
-    torch.manual_seed(0)
     torch.set_num_threads(1)
-    encoders = Encoders.fit(FEATURES, DATASET.train.columns, bins=8)
-    network = Network(encoders, NetworkConfig(width=16, layers=1, embedding_width=2)).eval()
     case = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, comment="Will a shop sell?", target=BINARY))
-    predictor = Predictor(network, encoders, 1.25, target=BINARY)
+    predictor = untrained(DATASET.train, bins=8, temperature=1.25)
     return Story(case, DATASET, (BEST, OTHER), BEST, predictor, TUNED, "abc", "it has seen a day", LINEAGE)
 
 

@@ -11,15 +11,12 @@ from typing import cast
 
 import numpy as np
 import pytest
-import torch
 
-from include.bundle.bundle import Contents, Predictor, load_bundle, write_bundle
+from include.bundle.bundle import Contents, load_bundle, write_bundle
 from include.bundle.store import DirectoryStore
 from include.target import BINARY
 from include.training.dataset import Rows
-from include.training.encoding import Encoders
 from include.training.metrics import skill
-from include.training.network import Network, NetworkConfig
 from include.use_case import UseCase, load_use_case
 from local_stack.replay.session import Plan
 from local_stack.replay.tables import comparison_lines, freshness_table
@@ -33,7 +30,7 @@ from local_stack.replay.verify import (
     paired,
     quantiles,
 )
-from tests.training.synthetic import FEATURES, rows, write_tables
+from tests.training.synthetic import FEATURES, rows, untrained, write_tables
 
 SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES, target=BINARY))
 
@@ -59,7 +56,7 @@ def test_what_was_answered_is_compared_with_the_tables_and_the_models_that_answe
     """Live answers that batch gives again differ by nothing; one that was wrong live shows, whoever else answered."""
     data = rows(day_count=2, per_day=100)
     tables, models = write_tables(tmp_path / "lake", data, closed=[]), DirectoryStore(tmp_path / "models")
-    bundles = [load_bundle(models, SHOPS.name, untrained(models, data, seed), SHOPS.features) for seed in (1, 2)]
+    bundles = [load_bundle(models, SHOPS.name, written(models, data, seed), SHOPS.features) for seed in (1, 2)]
     ids, moments = [f"s{number:06d}" for number in range(len(data))], data.days.astype("datetime64[s]").tolist()
     scored = {bundle.model_id: bundle.answers(data.columns) for bundle in bundles}
     # The second model was promoted between the two days.
@@ -82,14 +79,10 @@ def test_what_was_answered_is_compared_with_the_tables_and_the_models_that_answe
     assert compare(SHOPS, tables, models, of_another_month) == Comparison(0, BINARY.skill, None, None)
 
 
-def untrained(models: DirectoryStore, data: Rows, seed: int) -> str:
+def written(models: DirectoryStore, data: Rows, seed: int) -> str:
     """A network of random weights as a bundle; its id."""
-    torch.manual_seed(seed)
-    encoders = Encoders.fit(FEATURES, data.columns, bins=4)
-    network = Network(encoders, NetworkConfig(width=16, layers=1, embedding_width=2)).eval()
     check = {name: values[:5] for name, values in data.columns.items()}
-    predictor = Predictor(network, encoders, 1.0, target=BINARY)
-    return write_bundle(models, SHOPS.name, Contents(FEATURES, predictor, {}, check, {}, {}))
+    return write_bundle(models, SHOPS.name, Contents(FEATURES, untrained(data, seed), {}, check, {}, {}))
 
 
 def test_freshness_is_told_in_minutes_behind_the_prediction_s_own() -> None:
