@@ -6,7 +6,7 @@ the test days. It knows the tables' columns, not who wrote them, nor what is tra
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -148,6 +148,10 @@ class Dataset:
     split: Split
     versions: Mapping[str, int]
 
+    def once_encoded(self) -> "Dataset":
+        """The same without the training rows' columns, most of a run's memory, which nothing else needs."""
+        return replace(self, train=replace(self.train, stored={}))
+
 
 def pin_versions(tables: Tables) -> dict[str, int]:
     """The newest version of every table a training run reads."""
@@ -194,29 +198,19 @@ def read_rows(
     or in files as ``scratch`` has it.
     Raises ``DatasetError`` if a row was computed by another feature definition than the running code's.
     """
-    # Once: a data set of a thousand files takes a second to make, with each column's least and greatest value of each.
-    subjects, labels = (tables.open(table, versions[table]).to_pyarrow_dataset() for table in ("features", "labels"))
-    counts = _labels_by_day(labels, days)
-    size = sum(counts.values())
-    row = 8 * len(features.numeric) + 4 * len(features.categorical) + 8 + 4
-    room = _Columns(features, target, size, scratch.allocator(size * row))
-    for some in _groups(days, counts, at_once):
-        room.append(joined(subjects, labels, features, some))
-    return room.rows()
+    (rows,) = _read_spans(tables, versions, features, target, [days], scratch, at_once)
+    return rows
 
 
 def load_dataset(
     tables: Tables, versions: Mapping[str, int], features: FeatureSet, target: Target, split: Split, scratch: Scratch
 ) -> Dataset:
     """Read the three spans; raises ``DatasetError`` if one has too few rows, or labels that are all alike."""
-    rows = read_rows(tables, versions, features, target, (*split.train, *split.validation, *split.test), scratch)
-    spans = {
-        name: rows.between(days[0], days[-1])
-        for name, days in (("train", split.train), ("validation", split.validation), ("test", split.test))
-    }
-    for name, span in spans.items():
+    days = (split.train, split.validation, split.test)
+    train, validation, test = _read_spans(tables, versions, features, target, days, scratch)
+    for name, span in (("train", train), ("validation", validation), ("test", test)):
         check_rows(name, span)
-    return Dataset(spans["train"], spans["validation"], spans["test"], split, dict(versions))
+    return Dataset(train, validation, test, split, dict(versions))
 
 
 def check_rows(name: str, rows: Rows, minimum: int = MINIMUM_ROWS) -> None:
@@ -225,6 +219,30 @@ def check_rows(name: str, rows: Rows, minimum: int = MINIMUM_ROWS) -> None:
         raise DatasetError(f"the {name} days have {len(rows)} labelled rows, fewer than {minimum}: widen the window")
     if len(np.unique(rows.labels)) < 2:
         raise DatasetError(f"the labels of the {name} days are all alike ({rows.labels[0]:g}): widen the window")
+
+
+def _read_spans(
+    tables: Tables,
+    versions: Mapping[str, int],
+    features: FeatureSet,
+    target: Target,
+    spans: Sequence[Sequence[str]],
+    scratch: Scratch,
+    at_once: int = ROWS_AT_ONCE,
+) -> list[Rows]:
+    """The rows of each span's days, in arrays of its own, so that each can be let go of alone."""
+    # Once: a data set of a thousand files takes a second to make, with each column's least and greatest value of each.
+    subjects, labels = (tables.open(table, versions[table]).to_pyarrow_dataset() for table in ("features", "labels"))
+    counts = _labels_by_day(labels, [day for days in spans for day in days])
+    row = 8 * len(features.numeric) + 4 * len(features.categorical) + 8 + 4
+    allocate = scratch.allocator(sum(counts.values()) * row)
+    found = []
+    for days in spans:
+        room = _Columns(features, target, sum(counts[day] for day in days), allocate)
+        for some in _groups(days, counts, at_once):
+            room.append(joined(subjects, labels, features, some))
+        found.append(room.rows())
+    return found
 
 
 def _check_definition(table: pa.Table, features: FeatureSet) -> None:

@@ -190,7 +190,11 @@ def evaluate(
 
 def answers_of(ask: Answering, rows: Rows) -> Doubles:
     """The answers for any number of rows, asked for some at a time."""
-    return np.concatenate([ask(chunk) for chunk in rows.chunks()])
+    answers, at = np.empty(len(rows)), 0
+    for chunk in rows.chunks():
+        answers[at : at + len(chunk)] = ask(chunk)
+        at += len(chunk)
+    return answers
 
 
 def _intervals(

@@ -294,11 +294,12 @@ def predict(network: Network, rows: Tensors) -> NDArray[np.float64]:
 def predict_scores(network: Network, rows: Tensors) -> NDArray[np.float64]:
     """The network's scores of the rows (logits, logarithms of counts), float64 ``[n]``."""
     network.eval()
+    # Not joined from parts: each part would lie behind its batch's working memory, which then goes back to nobody.
+    scores = torch.empty(len(rows), device=rows.device)
     with torch.inference_mode():
-        parts = zip(
-            torch.split(rows.numeric, EVALUATION_BATCH), torch.split(rows.category, EVALUATION_BATCH), strict=True
-        )
-        scores = torch.cat([network(n.to(rows.device), c.to(rows.device)) for n, c in parts])
+        for start in range(0, len(rows), EVALUATION_BATCH):
+            batch = rows.span(start, start + EVALUATION_BATCH)
+            scores[start : start + len(batch)] = network(batch.numeric.to(rows.device), batch.category.to(rows.device))
     return scores.double().cpu().numpy()
 
 

@@ -112,9 +112,10 @@ class LightGbm:
         return self._predicted(booster, EncodedRows(encoded, 0, len(encoded)))
 
     def _predicted(self, booster: Any, rows: "EncodedRows") -> NDArray[np.float64]:
-        starts = range(0, len(rows), ROWS_AT_ONCE)
-        result: NDArray[np.float64] = np.concatenate([booster.predict(rows[i : i + ROWS_AT_ONCE]) for i in starts])
-        return result
+        answers = np.empty(len(rows))
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            answers[start : start + ROWS_AT_ONCE] = booster.predict(rows[start : start + ROWS_AT_ONCE])
+        return answers
 
     def to_json(self) -> dict[str, Any]:
         """How it was tuned, as a JSON object."""

@@ -185,6 +185,7 @@ def _train(request: Request, systems: Systems, use_case: UseCase, scratch: Scrat
         print(f"going on from {former.model_id[:12]}" if former else f"starting afresh: {note}", flush=True)
     predecessor = continued.predictor if continued else None
     material = Material.following(predecessor, use_case.features, dataset.train, dataset.validation, scratch)
+    dataset = dataset.once_encoded()
     encoders = material.encoders
     stages.done("encoding", f"{len(encoders.numeric)} numeric and {len(encoders.category)} categorical encoders")
     found = _search(request, systems, use_case.search, material)

@@ -33,6 +33,18 @@ def test_features_and_labels_come_back_joined_and_split_by_time(tmp_path: Path) 
         np.testing.assert_array_equal(dataset.test.columns[name], values)
 
 
+def test_training_rows_can_be_let_go_of_once_encoded(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path, rows(day_count=3, per_day=120), closed=days(3))
+    dataset = load_dataset(tables, pin_versions(tables), FEATURES, BINARY, split_days(days(3)), IN_MEMORY)
+    columns = [span.columns["x"] for span in (dataset.train, dataset.validation, dataset.test)]
+    bases = {id(column if column.base is None else column.base) for column in columns}
+    assert len(bases) == 3, "what remains would keep all in memory"
+    after = dataset.once_encoded()
+    assert (len(after.train), dict(after.train.columns)) == (120, {})
+    np.testing.assert_array_equal(after.train.labels, dataset.train.labels)
+    assert after.test is dataset.test
+
+
 def test_a_pinned_version_does_not_see_later_changes(tmp_path: Path) -> None:
     tables = write_tables(tmp_path, rows(day_count=3, per_day=120), closed=days(3))
     versions = pin_versions(tables)

@@ -19,6 +19,7 @@ from include.bundle.store import DirectoryStore
 from include.ledger import Entry, append
 from include.locations import reference_key
 from include.search import SearchSpace
+from include.target import BINARY
 from include.training.again import train_again
 from include.training.dataset import DatasetError
 from include.training.train_model import Systems, parse, train
@@ -28,7 +29,12 @@ from tests.training.synthetic import FEATURES, IN_MEMORY, days, rows, write_tabl
 SHOPS = cast(
     UseCase,
     SimpleNamespace(
-        name="shops", features=FEATURES, comment="Will a shop sell?", slices=("colour",), search=SearchSpace()
+        name="shops",
+        features=FEATURES,
+        target=BINARY,
+        comment="Will a shop sell?",
+        slices=("colour",),
+        search=SearchSpace(),
     ),
 )
 #: A run id as Airflow makes them: with characters that paths and addresses do not like.
