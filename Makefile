@@ -64,11 +64,11 @@ doctor: ## say in words what is wrong with the stack's connections, and what to 
 	@source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m include.doctor $(ARGS)
 
 replay: install ## real days through the speed layer, with books at the end: FROM= TO= SPEED= ARGS="--verify --kill stream@09:00"
-	@$(STACK) up $(if $(findstring verify,$(ARGS)),--all,stream predictor) && \
+	@$(STACK) up $(if $(findstring verify,$(ARGS))$(findstring use-case,$(ARGS)),--all --without superset superset-worker,stream predictor) && \
 	source $${LAMBDA_DL_STATE:-.local}/conf/process.env && $(PY) -m local_stack.replay \
 	  $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(SPEED),--speed $(SPEED)) $(ARGS)
 
-live: install ## the facts of 2013 re-dated to today, in real time, on a stack of its own (.local/live)
+live: install-dashboards ## the facts of 2013 re-dated to today, in real time, on a stack of its own (.local/live)
 	@LAMBDA_DL_STATE=.local/live LAMBDA_DL_PORT_BASE=$(LIVE_PORT_BASE) $(PY) -m local_stack.live $(ARGS)
 
 test: test-unit ## all tests: units, then the real servers and one end-to-end run on a stack of their own
@@ -102,7 +102,7 @@ check: install ## lint, format and types, without changing anything
 	@.local/venv/bin/mypy $(CHECKED)
 
 bench-batch: install ## rows per second of each batch stage, beside DuckDB on the same files
-	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE); $(STACK) down && rm -rf .local/bench; \
+	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON=; $(STACK) down && rm -rf .local/bench; \
 	trap '$(STACK) down' EXIT; $(STACK) up --all --without superset superset-worker && source .local/bench/conf/process.env && $(PY) -m tests.bench.batch
 
 bench-backfill: install ## the same days as one window and day by day, through Airflow, each on an empty stack: ARGS="--days 14"

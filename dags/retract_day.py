@@ -25,6 +25,12 @@ for case in CASES:
         params={
             "source": source_field(case, "Whose day"),
             "ds": required_day("Day", "UTC day of the landing folder"),
+            "file": Param(
+                "",
+                type="string",
+                title="File",
+                description="Name of one file in that folder; empty: all of them",
+            ),
             "action": Param(
                 "retract",
                 type="string",

@@ -208,7 +208,7 @@ def _lines(lines: Sequence[tuple[str, int]]) -> str:
 def _close(use_case: UseCase, entries: list[Entry], run_id: str) -> list[Entry]:
     """Write the entries; raise ``BookMismatch`` if any does not balance."""
     now = datetime.now(UTC)
-    lake.merge_rows(use_case.name, BOOK, [entry.row(run_id, now) for entry in entries], update=True)
+    lake.merge_rows(use_case.name, BOOK, [entry.row(run_id, now) for entry in entries], update="all")
     wrong = [entry for entry in entries if not entry.balances]
     for entry in wrong:
         log.error("%s %s", entry.numbers(), entry.detail)

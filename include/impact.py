@@ -4,9 +4,10 @@ Pure, but for the days that are closed. It asks the declared windows, not the ta
 that turns out to be the same is written again with the same rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 from include import book
 from include.tiles.spec import days_of_history
@@ -73,4 +74,26 @@ def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
 
 def ranges_to_derive(use_case: UseCase, source: str, days: Iterable[date]) -> list[tuple[date, date]]:
     """The spans to preprocess again after a source's facts of some days have changed."""
-    return ranges(days_to_derive(use_case, source, days, book.closed_days(use_case, book.PREPROCESS)))
+    return ranges(days_to_derive(use_case, source, days, derivable(use_case, book.closed_days(use_case, book.INGEST))))
+
+
+def left_behind(
+    use_case: UseCase, files: Iterable[Mapping[str, Any]], run_id: str, own: Iterable[date], derived: Iterable[str]
+) -> list[tuple[date, date]]:
+    """The spans that depend on facts which a run has ingested, beyond its ``own`` days: features of later days.
+
+    ``files`` are rows of the table ``landing_files``; days that are not in ``derived`` come in their turn.
+    """
+    there = set(derived)
+    changed = {(str(row["source"]), str(row["ds"])) for row in files if row["run_id"] == run_id and row["ingested"]}
+    days = {day for source, ds in changed for day in days_to_derive(use_case, source, [date.fromisoformat(ds)], there)}
+    return ranges(days - set(own))
+
+
+def derivable(use_case: UseCase, ingested: Collection[str]) -> set[str]:
+    """Of the days whose ingest book is closed those that can be preprocessed, as the days they need are closed too.
+
+    They are derived, or at it: a run that began before the facts changed has read them as they were.
+    """
+    there = set(ingested)
+    return {ds for ds in there if there.issuperset(book.names_of(book.days_needed(use_case, date.fromisoformat(ds))))}

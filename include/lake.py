@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -36,6 +36,9 @@ ARROW_TYPES: Mapping[str, pa.DataType] = {
     "map<string,timestamp>": pa.map_(pa.string(), pa.timestamp("us", tz="UTC")),
 }
 ATTEMPTS = 5
+#: Which rows of a key that the table has are replaced, and by what condition of delta-rs.
+Update = Literal["none", "newer", "all"]
+UPDATES: Mapping[Update, str | None] = {"newer": "source.time > target.time", "all": None}
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -104,9 +107,10 @@ def last_written(use_case: str, table: str) -> datetime | None:
     return None
 
 
-def merge_rows(use_case: str, table: Table, rows: Sequence[Mapping[str, Any]], update: bool = False) -> int:
-    """Insert the rows whose key the table lacks, in one commit; with ``update`` also replace those it has.
+def merge_rows(use_case: str, table: Table, rows: Sequence[Mapping[str, Any]], update: Update = "none") -> int:
+    """Insert the rows whose key the table lacks, in one commit; ``update`` says which of those it has to replace.
 
+    ``newer`` are those whose ``time`` is later than the table's.
     Returns how many rows were inserted or replaced. Rows with the same key within ``rows``: the last one counts.
     Repeats the commit when another writer was faster.
     """
@@ -129,7 +133,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _merge_once(use_case: str, table: Table, content: pa.Table, update: bool) -> int:
+def _merge_once(use_case: str, table: Table, content: pa.Table, update: Update) -> int:
     same = [f"target.{name} = source.{name}" for name in table.key]
     if "ds" in table.key:
         # By name, as delta-rs reads every file of the history to find the days of the new rows itself.
@@ -140,7 +144,7 @@ def _merge_once(use_case: str, table: Table, content: pa.Table, update: bool) ->
     merge = open_table(use_case, table.name).merge(
         content, predicate=condition, source_alias="source", target_alias="target", merge_schema=True
     )
-    if update:
-        merge = merge.when_matched_update_all()
+    if update != "none":
+        merge = merge.when_matched_update_all(predicate=UPDATES[update])
     result = merge.when_not_matched_insert_all().execute()
     return int(result["num_target_rows_inserted"]) + int(result["num_target_rows_updated"])

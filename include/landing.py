@@ -197,11 +197,18 @@ def json_row(line: int, content: str) -> LandedRow:
     """Name the values of one JSON line; scalars become the text that CSV would carry."""
     try:
         found = json.loads(content, parse_float=str, parse_int=str)
+        if not isinstance(found, dict):
+            return LandedRow(line, {"+1": content}, "row: is not a JSON object")
+        values = {str(name): scalar_text(value) for name, value in found.items()}
+        # Escapes can spell half of a surrogate pair, which no table can hold; the line itself is plain text.
+        "".join([*values, *filter(None, values.values())]).encode()
+    except UnicodeEncodeError as error:
+        return LandedRow(line, {"+1": content}, f"row: holds half a character, {error.object[error.start]!a}")
+    except RecursionError:
+        return LandedRow(line, {"+1": content}, "row: is nested too deeply")
     except ValueError as error:
         return LandedRow(line, {"+1": content}, f"row: is not JSON: {error}")
-    if not isinstance(found, dict):
-        return LandedRow(line, {"+1": content}, "row: is not a JSON object")
-    return LandedRow(line, {str(name): scalar_text(value) for name, value in found.items()})
+    return LandedRow(line, values)
 
 
 def scalar_text(value: object) -> str | None:

@@ -27,8 +27,9 @@ SHORTEST_VACUUM_HOURS = 24
 LOG_RETENTION = "delta.logRetentionDuration"
 #: Long beyond any model's life: without its log a pinned version could not be opened, whatever files are kept.
 LOG_KEPT = "interval 3650 days"
-#: Tables whose rows may be let go of after a while. Facts, labels, books and predictions are kept for good.
-MAY_EXPIRE = ("runtime_metrics", "tiles", "landing_files", "statistics", "alerts")
+#: Tables whose rows may be let go of after a while. Facts, labels, books and predictions are kept for good, and so are
+#: the names of landing files: what was ingested must be known, and when, or it would be ingested again.
+MAY_EXPIRE = ("runtime_metrics", "tiles", "statistics", "alerts")
 Pins = Mapping[str, frozenset[int]]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache
+from math import isfinite
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -109,11 +110,16 @@ def typed_value(column: Column, value: object) -> Any:
         if column.type == "timestamp":
             return moment_of(str(value))
         if column.type == "string":
-            return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            text.encode()  # half of a surrogate pair is no text
+            return text
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError("not a number")
-        return float(value) if column.type == "double" else int(value)
-    except ValueError as error:
+        number = float(value) if column.type == "double" else int(value)
+        if not (isfinite(number) if column.type == "double" else -(2**63) <= number < 2**63):
+            raise ValueError("not a number that a table holds")
+        return number
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{column.name}: {value!r} is not a {column.type}") from error
 
 
@@ -153,6 +159,8 @@ def parse_message(value: bytes | None, use_case: str, target: Target) -> tuple[T
     """Like ``metric_row``, from the bytes of a Kafka message."""
     try:
         message = json.loads(value or b"")
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
     except ValueError as error:
         raise ValueError(f"is not JSON: {error}") from error
     if not isinstance(message, dict):
@@ -236,9 +244,12 @@ def load_metrics(
 
 
 def _merge(use_case: str, table: Table, rows: list[dict[str, Any]], loaded: Loaded) -> None:
-    """Insert what the table lacks; of messages with one identity the first one counts."""
-    first = list({str(row[table.key[0]]): row for row in reversed(rows)}.values())
-    loaded.add(table, first, lake.merge_rows(use_case, table, first))
+    """Insert what the table lacks; of messages with one identity the newest counts.
+
+    What was measured again with the same result is the same metric, but as of now: another result in between is older.
+    """
+    newest = list({str(row[table.key[0]]): row for row in sorted(rows, key=lambda row: row["time"])}.values())
+    loaded.add(table, newest, lake.merge_rows(use_case, table, newest, update="newer"))
 
 
 def ledger_rows(client: Any, use_case: str) -> list[dict[str, Any]]:

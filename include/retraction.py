@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake.exceptions import TableNotFoundError
 
@@ -60,11 +61,11 @@ def withdrawals(tables: Tables) -> list[Withdrawal]:
     ]
 
 
-def to_withdraw(tables: Tables, source: str, day: date, now: datetime) -> list[Withdrawal]:
-    """The files of a source's day that can be withdrawn: those ingested and not withdrawn. Raises if there are none."""
-    ingested = _files(tables, source, day)
+def to_withdraw(tables: Tables, source: str, day: date, now: datetime, file: str = "") -> list[Withdrawal]:
+    """The files of a source's day (or one of them) that are ingested and not withdrawn. Raises if there are none."""
+    ingested = [row for row in _files(tables, source, day) if _is_named(str(row["landing_key"]), file)]
     if not ingested:
-        raise RetractionRefused(f"no file of {source} was ingested for {day}: there is nothing to retract")
+        raise RetractionRefused(f"no file of {_words(source, day, file)} was ingested: there is nothing to retract")
     active = retracted_keys(read_events(tables))
     found = [
         Withdrawal(source, day.isoformat(), str(row["landing_key"]), row["ingested_at"], now)
@@ -72,21 +73,29 @@ def to_withdraw(tables: Tables, source: str, day: date, now: datetime) -> list[W
         if row["landing_key"] not in active
     ]
     if not found:
-        raise RetractionRefused(f"every file of {source} for {day} is retracted already")
+        raise RetractionRefused(f"every file of {_words(source, day, file)} is retracted already")
     return sorted(found, key=lambda one: one.landing_key)
 
 
-def to_restore(tables: Tables, use_case: UseCase, source: str, day: date) -> list[Withdrawal]:
-    """The withdrawn files of a source's day; raises if there are none, or if their facts were delivered anew since."""
-    found = [one for one in withdrawals(tables) if (one.source, one.ds) == (source, day.isoformat())]
+def to_restore(tables: Tables, use_case: UseCase, source: str, day: date, file: str = "") -> list[Withdrawal]:
+    """The withdrawn files of a source's day, or one of them; raises if there are none, or a fact would count twice."""
+    withdrawn = withdrawals(tables)
+    found = [
+        one
+        for one in withdrawn
+        if (one.source, one.ds) == (source, day.isoformat()) and _is_named(one.landing_key, file)
+    ]
     if not found:
-        raise RetractionRefused(f"nothing of {source} for {day} is retracted: there is nothing to restore")
+        raise RetractionRefused(f"nothing of {_words(source, day, file)} is retracted: there is nothing to restore")
     keys = {one.landing_key for one in found}
-    again = delivered_again(tables, use_case.source(source).key, source, day, keys)
-    if again:
+    others = {one.landing_key for one in withdrawn} - keys
+    twice = files_of_several(tables, use_case.source(source).key, source, day, keys, others)
+    if twice:
+        files = sorted({name for names in twice.values() for name in names})
         raise RetractionRefused(
-            f"{len(again)} facts of {source} for {day} were delivered anew in another file, such as "
-            f"{', '.join(again[:SHOWN])}: restoring would have them twice. Retract that file's day first"
+            f"{len(twice)} facts of {source} for {day} lie in several files ({', '.join(files[:SHOWN])}), such as "
+            f"{', '.join(sorted(twice)[:SHOWN])}: restoring would have them twice. Name the file to restore, and "
+            "retract first what counts now"
         )
     return found
 
@@ -102,27 +111,35 @@ def recorded(tables: Tables, run_id: str) -> list[Withdrawal]:
 
 
 def choose(
-    tables: Tables, use_case: UseCase, event: Event, source: str, day: date, run_id: str, now: datetime
+    tables: Tables, use_case: UseCase, event: Event, source: str, day: date, run_id: str, now: datetime, file: str = ""
 ) -> list[Withdrawal]:
     """The files that a run is about: those it has recorded before, or else those that it can withdraw or restore.
 
-    Raises ``RetractionRefused``.
+    ``file`` is the name of one of the day's files; without it all are meant. Raises ``RetractionRefused``.
     """
     before = recorded(tables, run_id)
     if before:
         return before
     if event == "retracted":
-        return to_withdraw(tables, source, day, now)
-    return to_restore(tables, use_case, source, day)
+        return to_withdraw(tables, source, day, now, file)
+    return to_restore(tables, use_case, source, day, file)
 
 
-def delivered_again(tables: Tables, key: str, source: str, day: date, files: Collection[str]) -> list[str]:
-    """The ids of a day's facts that lie in some of its files and in others too."""
-    dataset = tables.open(f"raw_{source}").to_pyarrow_dataset(partitions=[("ds", "=", day.isoformat())])
-    facts = dataset.to_table(columns=[key, "landing_key"]).to_pylist()
-    inside = {fact[key] for fact in facts if fact["landing_key"] in files}
-    outside = {fact[key] for fact in facts if fact["landing_key"] not in files}
-    return sorted(inside & outside)
+def files_of_several(
+    tables: Tables, key: str, source: str, day: date, files: Collection[str], ignored: Collection[str]
+) -> dict[str, set[str]]:
+    """Of the facts in some files of a day those that lie in several files of any day: id -> the files' keys.
+
+    ``ignored`` are files whose facts do not count.
+    """
+    raw, columns = tables.open(f"raw_{source}"), [key, "landing_key"]
+    own = raw.to_pyarrow_dataset(partitions=[("ds", "=", day.isoformat())])
+    ids = own.to_table(columns=[key], filter=_lies_in(files)).column(key).unique()
+    counting = pc.field(key).isin(ids) & ~_lies_in(ignored)
+    found: dict[str, set[str]] = {}
+    for fact in raw.to_pyarrow_dataset().to_table(columns=columns, filter=counting).to_pylist():
+        found.setdefault(fact[key], set()).add(fact["landing_key"])
+    return {name: where for name, where in found.items() if len(where) > 1}
 
 
 def events_for(
@@ -232,6 +249,19 @@ def touched_by_now(tables: Tables, use_case: UseCase) -> Touched:
 def words_of(touched: Mapping[str, Sequence[str]]) -> str:
     """For people: what was withdrawn, and on which days of a model's window it was."""
     return "; ".join(f"{what} (days {days[0]} to {days[-1]})" for what, days in sorted(touched.items()))
+
+
+def _lies_in(files: Collection[str]) -> pc.Expression:
+    return pc.field("landing_key").isin(pa.array(sorted(files), pa.string()))
+
+
+def _is_named(key: str, file: str) -> bool:
+    """Whether a landing key is that of a file, given by its name or its key; no name means every file."""
+    return not file or file in (key, key.rpartition("/")[2])
+
+
+def _words(source: str, day: date, file: str) -> str:
+    return f"{source} for {day}" + (f" named {file}" if file else "")
 
 
 def _ingested(tables: Tables) -> dict[str, datetime]:

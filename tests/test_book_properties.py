@@ -49,7 +49,7 @@ class World:
         """The table ``landing_files``."""
         return [{"ds": DAY.isoformat(), "source": s, "duplicate": count} for s, count in self.duplicates.items()]
 
-    def merge_rows(self, use_case: str, table: Any, rows: Sequence[Mapping[str, Any]], update: bool = False) -> int:
+    def merge_rows(self, use_case: str, table: Any, rows: Sequence[Mapping[str, Any]], update: str) -> int:
         self.closed += rows
         return len(rows)
 

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from include.impact import days_to_derive, history_of, impact_of, ranges, span
+from include.impact import days_to_derive, derivable, history_of, impact_of, left_behind, ranges, span
 from include.tiles.spec import days_of_history
 from include.use_case import load_use_case
 
@@ -37,6 +37,26 @@ def test_only_days_that_were_derived_before_are_derived_again() -> None:
     derived = [(DAY + timedelta(days=n)).isoformat() for n in (-1, 0, 1)]
     assert days_to_derive(USE_CASE, SOURCES[0], [DAY], derived) == [DAY, DAY + timedelta(days=1)]
     assert days_to_derive(USE_CASE, SOURCES[0], [], derived) == []
+
+
+def test_what_was_derived_before_a_late_file_came_is_left_behind() -> None:
+    source = max(SOURCES, key=lambda name: history_of(USE_CASE, name))
+    last = impact_of(USE_CASE, source, DAY).derive[1]
+    derived = [day.isoformat() for day in span(DAY - timedelta(days=9), last + timedelta(days=9))]
+    late = {"source": source, "ds": DAY.isoformat(), "run_id": "late", "ingested": 1}
+    after = DAY + timedelta(days=1)
+    assert left_behind(USE_CASE, [late], "late", [DAY], derived) == [(after, last)]
+    assert left_behind(USE_CASE, [late], "late", span(DAY, last), derived) == []
+    assert left_behind(USE_CASE, [late], "late", [DAY], []) == [], "the others come in their turn"
+    assert left_behind(USE_CASE, [late | {"ingested": 0}], "late", [DAY], derived) == []
+    assert left_behind(USE_CASE, [late], "another", [DAY], derived) == []
+
+
+def test_a_day_is_derivable_once_it_and_what_it_needs_are_ingested() -> None:
+    start = USE_CASE.history_start
+    days = [(start + timedelta(days=n)).isoformat() for n in range(USE_CASE.history_days + 3)]
+    assert derivable(USE_CASE, days) == set(days)
+    assert derivable(USE_CASE, days[1:]) == set(days[USE_CASE.history_days + 1 :])
 
 
 def test_days_far_apart_are_derived_apart() -> None:

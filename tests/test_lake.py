@@ -32,8 +32,24 @@ def row(name: str, value: float, ds: str = "2013-01-01", **more: Any) -> dict[st
 def test_a_row_is_inserted_once_and_replaced_on_demand(opened: Callable[[], DeltaTable]) -> None:
     assert lake.merge_rows("u", OLD, [row("a", 1.0), row("a", 2.0), row("b", 3.0)]) == 2
     assert lake.merge_rows("u", OLD, [row("a", 9.0)]) == 0
-    assert lake.merge_rows("u", OLD, [row("b", 4.0)], update=True) == 1
+    assert lake.merge_rows("u", OLD, [row("b", 4.0)], update="all") == 1
     assert {r["id"]: r["value"] for r in lake.read_rows("u", "t")} == {"a": 2.0, "b": 4.0}
+
+
+def test_a_row_is_replaced_by_a_newer_one_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dated = Table("t", "", (*OLD.columns, Column("time", "timestamp", "")), ("id",))
+    write_deltalake(tmp_path, lake.arrow_schema(dated).empty_table(), partition_by=["ds"])
+    monkeypatch.setattr(lake, "open_table", lambda *_, **__: DeltaTable(str(tmp_path)))
+    noon = datetime(2013, 1, 2, 12, tzinfo=UTC)
+    assert lake.merge_rows("u", dated, [row("a", 1.0, time=noon), row("b", 1.0, time=noon)], update="newer") == 2
+    files = DeltaTable(str(tmp_path)).file_uris()
+    for hours in (0, -1):
+        again = [row(name, 2.0, time=noon + timedelta(hours=hours)) for name in ("a", "b")]
+        assert lake.merge_rows("u", dated, again, update="newer") == 0
+    assert DeltaTable(str(tmp_path)).file_uris() == files, "nothing is written where nothing is newer"
+    newer = row("a", 3.0, time=noon + timedelta(hours=1))
+    assert lake.merge_rows("u", dated, [newer, row("c", 1.0, time=noon)], update="newer") == 2
+    assert {r["id"]: r["value"] for r in lake.read_rows("u", "t")} == {"a": 3.0, "b": 1.0, "c": 1.0}
 
 
 def test_a_merge_by_day_reads_no_other_day(opened: Callable[[], DeltaTable], tmp_path: Path) -> None:
@@ -41,7 +57,7 @@ def test_a_merge_by_day_reads_no_other_day(opened: Callable[[], DeltaTable], tmp
     lake.merge_rows("u", by_day, [row("a", 1.0), row("b", 1.0, "2013-01-02")])
     for file in (tmp_path / "ds=2013-01-01").iterdir():
         file.unlink()
-    assert lake.merge_rows("u", by_day, [row("b", 2.0, "2013-01-02"), row("c", 3.0, "2013-01-02")], update=True) == 2
+    assert lake.merge_rows("u", by_day, [row("b", 2.0, "2013-01-02"), row("c", 3.0, "2013-01-02")], update="all") == 2
     assert {r["id"]: r["value"] for r in lake.read_rows("u", "t", ds=["2013-01-02"])} == {"b": 2.0, "c": 3.0}
     with pytest.raises(Exception, match="ds=2013-01-01"):
         lake.merge_rows("u", OLD, [row("d", 1.0, "2013-01-02")])

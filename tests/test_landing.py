@@ -76,6 +76,24 @@ def test_rows_are_counted_as_they_are_read(key: str, text: str, rows: int) -> No
     assert count_rows(client, key) == len(list(read_rows(key, io.BytesIO(content)))) == rows
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (r'{"a": "\ud800"}', r"row: holds half a character, '\ud800'"),
+        (r'{"a\udc00": 1}', r"row: holds half a character, '\udc00'"),
+        (r'{"a": ["\ud83d\ude00"]}', None),
+        ("[" * 100_000, "row: is nested too deeply"),
+        ('{"a": ' * 100_000, "row: is nested too deeply"),
+    ],
+)
+def test_a_strange_line_of_json_is_a_row_with_a_problem(line: str, problem: str | None) -> None:
+    content = gzip.compress(f'{{"a": 1}}\n{line}\n{{"a": 2}}\n'.encode())
+    first, strange, last = read_rows("x.jsonl.gz", io.BytesIO(content))
+    assert (first.values, last.values) == ({"a": "1"}, {"a": "2"})
+    assert strange.problem == problem
+    assert problem is None or strange.values == {"+1": line}, "nothing is lost"
+
+
 def test_json_keeps_numbers_as_they_are_written() -> None:
     content = gzip.compress(b'{"a": 1.50, "b": null, "c": "", "d": true, "e": [1]}\nnot json\n[1]\n')
     rows = list(read_rows("x.jsonl.gz", io.BytesIO(content)))

@@ -1,12 +1,13 @@
 """Metrics messages: what is a row, what is rejected and why, and what reading back finds."""
 
 import json
+import math
 from typing import Any
 
 import pytest
 
-from include.metrics import data_quality_id, differences, ledger_row, metric_row, parse_message
-from include.tables import DATA_QUALITY, RUNTIME_METRICS, training_runs_table
+from include.metrics import data_quality_id, differences, ledger_row, metric_row, parse_message, typed_value
+from include.tables import DATA_QUALITY, RUNTIME_METRICS, Column, training_runs_table
 from include.target import BINARY
 
 QUALITY: dict[str, Any] = {
@@ -38,7 +39,12 @@ def test_a_message_becomes_a_typed_row() -> None:
         ({"metric_id": None}, "metric_id: required"),
         ({"value": "high"}, "value: 'high' is not a double"),
         ({"value": True}, "value: True is not a double"),
+        ({"value": math.inf}, "value: inf is not a double"),
+        ({"value": "nan"}, "value: 'nan' is not a double"),
+        ({"value": 10**400}, "value: 1000"),
+        ({"source": "\ud800"}, "source: "),
         ({"time": "2013-01-02T00:00:00"}, "time: "),
+        ({"time": "9999-12-31T23:59:59-10:00"}, "time: "),
         ({"ds": "yesterday"}, "yesterday"),
     ],
 )
@@ -47,9 +53,15 @@ def test_a_wrong_message_is_rejected_with_its_field(change: dict[str, Any], reas
         metric_row(QUALITY | change, "house", BINARY)
 
 
-@pytest.mark.parametrize("value", [None, b"", b"{", b"[1]"])
+@pytest.mark.parametrize("value", [math.inf, 2**63, -(10**30), math.nan])
+def test_a_count_that_no_table_holds_is_rejected(value: float) -> None:
+    with pytest.raises(ValueError, match="is not a bigint"):
+        typed_value(Column("rows", "bigint", ""), value)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{", b"[1]", b"[" * 100_000])
 def test_what_is_no_json_object_is_rejected(value: bytes | None) -> None:
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(ValueError, match="JSON|nested too deeply"):
         parse_message(value, "house", BINARY)
 
 

@@ -192,7 +192,7 @@ def test_a_day_is_withdrawn_once_and_restored_once(lake: Lake) -> None:
 
 
 def test_a_day_that_never_came_cannot_be_withdrawn(lake: Lake) -> None:
-    with pytest.raises(RetractionRefused, match="no file of sales was ingested for 2020-01-03"):
+    with pytest.raises(RetractionRefused, match="no file of sales for 2020-01-03 was ingested"):
         lake.retract()
 
 
@@ -201,5 +201,36 @@ def test_a_corrected_file_counts_and_stops_the_restoring_of_the_wrong_one(lake: 
     lake.retract("first")
     lake.land("corrected", ["y"])
     assert [one.landing_key for one in withdrawals(lake.tables)] == ["bad"]
-    with pytest.raises(RetractionRefused, match="1 facts of sales for 2020-01-03 were delivered anew .* such as y"):
+    with pytest.raises(RetractionRefused, match=r"1 facts of sales for 2020-01-03 .*\(bad, corrected\), such as y"):
         choose(lake.tables, SHOPS, "restored", "sales", DAY, "third", NOW)
+
+
+def test_of_two_withdrawn_files_with_the_same_facts_one_is_restored(lake: Lake) -> None:
+    lake.land("folder/bad", ["y", "z"])
+    lake.retract("first")
+    lake.land("folder/corrected", ["y"])
+    lake.retract("second")
+    with pytest.raises(RetractionRefused, match="several files .folder/bad, folder/corrected., such as y: .* Name the"):
+        choose(lake.tables, SHOPS, "restored", "sales", DAY, "third", NOW)
+    for named in ("bad", "folder/bad"):
+        (one,) = choose(lake.tables, SHOPS, "restored", "sales", DAY, "third", NOW, named)
+        assert one.landing_key == "folder/bad"
+    with pytest.raises(RetractionRefused, match="nothing of sales for 2020-01-03 named good is retracted"):
+        choose(lake.tables, SHOPS, "restored", "sales", DAY, "third", NOW, "good")
+
+
+def test_a_fact_that_was_delivered_anew_on_another_day_stops_the_restoring(lake: Lake) -> None:
+    lake.land("bad", ["y"])
+    lake.retract("first")
+    lake.land("moved", ["y"], ds="2020-01-04")
+    with pytest.raises(RetractionRefused, match=r"\(bad, moved\), such as y"):
+        choose(lake.tables, SHOPS, "restored", "sales", DAY, "second", NOW)
+
+
+def test_one_file_of_a_day_is_withdrawn(lake: Lake) -> None:
+    lake.land("right", ["x"])
+    lake.land("wrong", ["y"])
+    (one,) = choose(lake.tables, SHOPS, "retracted", "sales", DAY, "first", NOW, "wrong")
+    assert one.landing_key == "wrong"
+    with pytest.raises(RetractionRefused, match="no file of sales for 2020-01-03 named worng was ingested"):
+        choose(lake.tables, SHOPS, "retracted", "sales", DAY, "first", NOW, "worng")

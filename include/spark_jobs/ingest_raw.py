@@ -39,6 +39,7 @@ from include.spark_jobs.catalog import (
 )
 from include.spark_jobs.session import begin_job, job_arguments, open_job_session
 from include.tables import LANDING_FILES, Table, all_tables, quarantine_table, raw_table
+from include.tombstones import read_events, retracted_keys
 from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("ingest_raw")
@@ -73,13 +74,19 @@ class FilePlan:
     unchanged: int
 
 
-def plan_files(found: Sequence[LandingFile], known: Sequence[Mapping[str, Any]]) -> FilePlan:
-    """Compare files with those ingested before; raises ``LandingFileChanged`` if one has another content now."""
+def plan_files(
+    found: Sequence[LandingFile], known: Sequence[Mapping[str, Any]], withdrawn: Set[str] = frozenset()
+) -> FilePlan:
+    """Compare files with those ingested before; raises ``LandingFileChanged`` if one has another content now.
+
+    A file repeats none that is ``withdrawn``: delivered again, the same content counts.
+    """
     hashes = {str(row["landing_key"]): str(row["landing_sha256"]) for row in known}
     changed = [file for file in found if hashes.get(file.key, file.sha256) != file.sha256]
     if changed:
         raise LandingFileChanged("; ".join(changed_message(file, hashes[file.key]) for file in changed))
-    seen = {(str(row["source"]), str(row["ds"]), str(row["landing_sha256"])) for row in known}
+    counting = [row for row in known if row["landing_key"] not in withdrawn]
+    seen = {(str(row["source"]), str(row["ds"]), str(row["landing_sha256"])) for row in counting}
     new = [file for file in sorted(found, key=lambda file: file.key) if file.key not in hashes]
     repeated = set()
     for file in new:
@@ -365,7 +372,7 @@ def plan_ingest(use_case: UseCase, days: Sequence[date]) -> FilePlan:
     log.info("%d landing files, %d bytes, %d days", len(found), sum(sizes.values()), len(days))
     there = lake.has_tables(use_case.name, [LANDING_FILES])
     known = lake.read_rows(use_case.name, LANDING_FILES.name, ds=[day.isoformat() for day in days]) if there else []
-    plan = plan_files(found, known)
+    plan = plan_files(found, known, retracted_keys(read_events(use_case.name)).keys())
     log.info("%d files are new, %d were ingested before", len(plan.new), plan.unchanged)
     check_headers(plan.new, contracts)
     return plan

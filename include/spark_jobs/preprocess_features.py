@@ -8,7 +8,7 @@ one run the same as its days one by one. Refuses while a day that the windows ne
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from include import book, lake
 from include.contracts.contract import Contract
 from include.features.assemble import DEFAULT_BUCKETS, feature_rows, with_prediction_time
 from include.features.columns import read_reference
+from include.impact import span
 from include.landing import reference_content, s3_client
 from include.locations import Topics
 from include.metrics import data_quality_id
@@ -38,6 +39,7 @@ from include.spark_jobs.catalog import (
 from include.spark_jobs.session import job_arguments, start_job
 from include.tables import BOOK, LABELS, TILES, features_table
 from include.tiles.build import build_tiles, tile_day
+from include.tombstones import read_events
 from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("preprocess_features")
@@ -64,6 +66,29 @@ def tile_days(use_case: UseCase, days: Sequence[date], done: set[str]) -> list[d
     """The days whose tiles to build: ``days``, and earlier ones they need that no closed run has built (``done``)."""
     needed = {day for wanted in days for day in book.days_needed(use_case, wanted)}
     return sorted({*days, *(day for day in needed if day.isoformat() not in done)})
+
+
+def days_tiled(use_case: UseCase) -> set[str]:
+    """The days whose tiles are there as a closed run has built them, of the facts that count now."""
+    lines = lake.read_rows(use_case.name, BOOK.name, ["ds", "stage", "source", "closed", "closed_at"])
+    closed = book.closed_in(lines, book.PREPROCESS, book.expected_sources(use_case, book.PREPROCESS))
+    line = (book.PREPROCESS, TILES.name)
+    built = {row["ds"]: row["closed_at"] for row in lines if (row["stage"], row["source"]) == line}
+    changed = last_changes(use_case, read_events(use_case.name))
+    # Tiles may have been let go of (see ``maintenance``), the book is not.
+    there = lake.rows_by_day(use_case.name, TILES.name).keys() & closed
+    return {ds for ds in there if ds not in changed or changed[ds] < built[ds]}
+
+
+def last_changes(use_case: UseCase, events: Iterable[Mapping[str, Any]]) -> dict[str, datetime]:
+    """The days whose tiles may hold facts that were withdrawn or restored, each with the last time that any were."""
+    found: dict[str, datetime] = {}
+    for event in events:
+        first = date.fromisoformat(str(event["ds"]))
+        for day in span(first, first + timedelta(days=use_case.source(str(event["source"])).announced_days)):
+            ds = day.isoformat()
+            found[ds] = max(found.get(ds, event["time"]), event["time"])
+    return found
 
 
 def of_named_days(frame: DataFrame, days: Sequence[date]) -> DataFrame:
@@ -248,7 +273,7 @@ def preprocess(spark: SparkSession, use_case: UseCase, days: Sequence[date], run
     refuse_open_days(use_case, days, book.closed_days(use_case, book.INGEST))
     shuffle_by_span(spark, len(days))
     references, lines = read_references(s3_client(), use_case), ingest_lines(use_case, days)
-    write_tiles(spark, use_case, tile_days(use_case, days, book.closed_days(use_case, book.PREPROCESS)), run_id)
+    write_tiles(spark, use_case, tile_days(use_case, days, days_tiled(use_case)), run_id)
     closing = [date.fromisoformat(ds) for ds in book.closed_label_days(use_case, days)]
     buckets = buckets_for(use_case, lines)
     # Both read facts and tiles alone, and a small day's time goes into planning, which one core does.

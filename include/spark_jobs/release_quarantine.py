@@ -128,7 +128,7 @@ def recount_files(use_case: UseCase, contract: Contract, ds: Sequence[str]) -> N
     own = [file for file in files if file["source"] == contract.name]
     ingested = lake.count_by(use_case.name, raw_table(contract).name, ["landing_key"], ds)
     changed = [new for old, new in zip(own, recounted(own, ingested), strict=True) if new != old]
-    lake.merge_rows(use_case.name, LANDING_FILES, changed, update=True)
+    lake.merge_rows(use_case.name, LANDING_FILES, changed, update="all")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

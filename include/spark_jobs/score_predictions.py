@@ -186,7 +186,7 @@ def parity_entry(day: DayParity) -> Entry:
 
 def note(use_case: str, entries: Sequence[Entry], run_id: str, now: datetime) -> None:
     """Write lines into the book as of ``now``, the moment before their days were read."""
-    lake.merge_rows(use_case, BOOK, [entry.row(run_id, now) for entry in entries], update=True)
+    lake.merge_rows(use_case, BOOK, [entry.row(run_id, now) for entry in entries], update="all")
     for entry in entries:
         log.info("%s%s", entry.numbers(), f" ({entry.detail})" if entry.detail else "")
 

@@ -117,6 +117,7 @@ def list_blast_radius(*, params: dict[str, Any], run_id: str) -> dict[str, Any]:
     from include import book
     from include.blast_radius import blast_radius
     from include.bundle.store import S3Store
+    from include.impact import derivable
     from include.locations import MODELS_BUCKET
     from include.retraction import choose
     from include.settings import MysqlSettings, S3Settings
@@ -127,8 +128,9 @@ def list_blast_radius(*, params: dict[str, Any], run_id: str) -> dict[str, Any]:
     with connected(S3, MYSQL, use_case=use_case.name), refusals_fail():
         s3 = S3Settings.from_environment()
         tables = Tables.on_s3(use_case.name, s3)
-        found = choose(tables, use_case, EVENTS[params["action"]], params["source"], day, run_id, datetime.now(UTC))
-        derived = book.closed_days(use_case, book.PREPROCESS)
+        now, event = datetime.now(UTC), EVENTS[params["action"]]
+        found = choose(tables, use_case, event, params["source"], day, run_id, now, params["file"])
+        derived = derivable(use_case, book.closed_days(use_case, book.INGEST))
         models, mysql = S3Store(s3, MODELS_BUCKET), MysqlSettings.from_environment()
         radius = blast_radius(tables, models, mysql, use_case, found, derived)
     for line in radius.lines():
@@ -149,9 +151,8 @@ def record_tombstones(*, params: dict[str, Any], run_id: str, dag_run: Any) -> l
     event, source, actor = EVENTS[params["action"]], params["source"], actor_of(dag_run)
     now = datetime.now(UTC)
     with connected(S3), refusals_fail():
-        found = choose(
-            Tables.on_s3(use_case.name, S3Settings.from_environment()), use_case, event, source, day, run_id, now
-        )
+        tables = Tables.on_s3(use_case.name, S3Settings.from_environment())
+        found = choose(tables, use_case, event, source, day, run_id, now, params["file"])
         record(use_case.name, found, event, params["reason"], actor, run_id, now)
         spans = ranges_to_derive(use_case, source, [day])
     log.info("%s of %s: %d files %s by %s: %s", source, day, len(found), event, actor, params["reason"])

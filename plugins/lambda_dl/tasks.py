@@ -19,6 +19,7 @@ from lambda_dl.actor import actor_of
 from lambda_dl.cases import case_now
 from lambda_dl.connections import HIVE, KAFKA, MYSQL, S3, connected
 from lambda_dl.deployment import DEPLOYMENT
+from lambda_dl.operators.derive_days import runs_for
 from lambda_dl.span import Span, SpanError, span_of, span_of_run
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,23 @@ def close_preprocess_book(*, run_id: str, outlet_events: Any) -> list[str]:
     span = _close_preprocess(run_id)
     mark_partitions(outlet_events, case_now().features, span)
     return span.partition_keys()
+
+
+@task
+def days_left_behind(*, run_id: str, dag_run: Any) -> list[dict[str, Any]]:
+    """The runs that derive again what was derived without the facts that this run has ingested; mostly none."""
+    from include import book, lake
+    from include.impact import left_behind
+    from include.tables import LANDING_FILES
+    from include.use_case import load_use_case
+
+    use_case, days = load_use_case(case_now().name), span_now().days()
+    with connected(S3):
+        files = lake.read_rows(use_case.name, LANDING_FILES.name, ds=book.names_of(days))
+        spans = left_behind(use_case, files, run_id, days, book.closed_days(use_case, book.PREPROCESS))
+    for first, last in spans:
+        log.info("derived before these facts came, so to be derived again: %s to %s", first, last)
+    return runs_for(spans, dag_run.dag_id, run_id)
 
 
 @task

@@ -43,7 +43,6 @@ def test_nothing_is_wrong_with_a_stack_that_runs(system: str) -> None:
     assert [finding for finding in findings if not finding.is_well] == []
 
 
-@pytest.mark.drill
 def test_nothing_is_wrong_with_spark() -> None:
     assert all(finding.is_well for finding in found(check_spark))
 

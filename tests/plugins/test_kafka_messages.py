@@ -5,14 +5,23 @@ import json
 import os
 import time
 import uuid
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from lambda_dl.sensors.batch_event import DayAnnouncedSensor, MessageLate, ModelLoadedSensor
-from lambda_dl.triggers.kafka_messages import KafkaMessagesTrigger, consumer_settings, matches, parse, still_missing
+from lambda_dl.triggers.kafka_messages import (
+    KafkaMessagesTrigger,
+    consumer_settings,
+    matches,
+    parse,
+    read_batch,
+    still_missing,
+)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[1]", b'"text"', b"\xff"])
@@ -92,6 +101,22 @@ def run_trigger(trigger: KafkaMessagesTrigger) -> dict[str, Any]:
         raise AssertionError("the trigger ended without an event")
 
     return asyncio.run(first())
+
+
+class FakeMessage:
+    def __init__(self, value: bytes, error: Any = None) -> None:
+        self.value, self.error = lambda: value, lambda: error
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_error_takes_no_message_with_it(place: int) -> None:
+    batch = [FakeMessage(b'{"run_id": "r"}')]
+    batch.insert(place, FakeMessage(b"", KafkaError(KafkaError._TRANSPORT)))
+    consumer = cast(Consumer, SimpleNamespace(consume=lambda *_, **__: batch))
+    assert read_batch(consumer) == [{"run_id": "r"}]
+    del batch[1 - place]
+    with pytest.raises(KafkaException):
+        read_batch(consumer)
 
 
 @pytest.mark.integration

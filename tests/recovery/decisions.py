@@ -17,6 +17,7 @@ from include.bundle.store import DirectoryStore, S3Store
 from include.locations import MODELS_BUCKET, Models, reference_key
 from include.search import SearchSpace
 from include.settings import KafkaSettings, S3Settings
+from include.target import BINARY
 from include.training.dataset import Tables
 from include.training.train_model import Systems, parse, train
 from include.training.tune import s3_filesystem
@@ -30,9 +31,9 @@ WINDOW = "--from 2020-01-01 --to 2020-01-08 --trials 1"
 def shops(name: str) -> UseCase:
     """The synthetic use case under another name; its gate lets everything pass but a model that is no better."""
     gate = Gate(minimum_test_rows=1, maximum_calibration_error=1.0, maximum_predict_ms=1000.0)
-    parts = {"features": FEATURES, "comment": "Will a shop sell?", "slices": (), "gate": gate, "quality": Quality()}
-    parts["search"] = SearchSpace()
-    return cast(UseCase, SimpleNamespace(name=name, **parts))
+    parts = {"features": FEATURES, "target": BINARY, "slices": (), "gate": gate, "quality": Quality()}
+    about = {"comment": "Will a shop sell?", "search": SearchSpace()}
+    return cast(UseCase, SimpleNamespace(name=name, **parts, **about))
 
 
 def make_world(name: str, folder: Path) -> None:

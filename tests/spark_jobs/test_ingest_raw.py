@@ -72,6 +72,9 @@ def test_the_same_content_under_a_second_name_of_the_day_is_repeated() -> None:
     other_day = landing_file("a.csv.gz", "1", ds="2013-01-03")
     assert plan_files([second, first, other_day], []).repeated == {second.key}
     assert plan_files([second], [known(first)]).repeated == {second.key}
+    assert plan_files([second], [known(first)], {first.key}).repeated == set(), "a withdrawn file's content counts anew"
+    with pytest.raises(LandingFileChanged):
+        plan_files([landing_file("a.csv.gz", "2")], [known(first)], {first.key})
 
 
 def test_a_wrong_header_names_the_file_and_the_fields() -> None:

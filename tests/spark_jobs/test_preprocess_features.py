@@ -6,13 +6,15 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from pyspark.sql import SparkSession
 
-from include import book
+from include import book, lake
 from include.contracts.contract import Contract
+from include.spark_jobs import preprocess_features
 from include.spark_jobs.preprocess_features import (
     EarlierDaysOpen,
     announcements,
     book_shares,
     buckets_for,
+    days_tiled,
     for_label_days,
     refuse_open_days,
     subjects_of,
@@ -40,6 +42,25 @@ def test_tiles_of_earlier_days_are_built_only_when_nobody_has() -> None:
     day = START + timedelta(days=2)
     assert tile_days(USE_CASE, [day], names(2)) == [day]
     assert tile_days(USE_CASE, [day], set()) == [START, START + timedelta(days=1), day]
+
+
+def test_tiles_stand_while_nothing_in_them_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Day by day: expired, as built, built before a withdrawal, and after one; the fifth is not closed."""
+    first = date(2013, 3, 1)
+    days = [(first + timedelta(days=n)).isoformat() for n in range(5)]
+    noon = datetime(2013, 4, 1, 12, tzinfo=UTC)
+    closed_at = [noon, noon, noon - timedelta(hours=1), noon + timedelta(hours=1), noon]
+    lines = [
+        {"stage": "preprocess", "source": source, "ds": ds, "closed": ds != days[4], "closed_at": moment}
+        for ds, moment in zip(days, closed_at, strict=True)
+        for source in ("features", "tiles")
+    ]
+    source = next(one for one in USE_CASE.sources if one.announced_days == 1)
+    event = {"source": source.name, "ds": days[2], "time": noon, "event": "retracted", "landing_key": "k"}
+    monkeypatch.setattr(lake, "read_rows", lambda *_: lines)
+    monkeypatch.setattr(lake, "rows_by_day", lambda *_: dict.fromkeys(days[1:], 1))
+    monkeypatch.setattr(preprocess_features, "read_events", lambda _: [event])
+    assert days_tiled(USE_CASE) == {days[1], days[3]}
 
 
 def test_a_subject_belongs_to_the_day_of_its_prediction_time(spark: SparkSession) -> None:

@@ -114,12 +114,13 @@ def seek(consumer: Consumer, topic: str, since_ms: int) -> None:
 
 
 def read_batch(consumer: Consumer) -> list[dict[str, Any]]:
-    """The next messages that are JSON objects; raises ``KafkaException`` for a message that is an error."""
-    objects = []
-    for message in consumer.consume(BATCH, timeout=POLL_SECONDS):
-        if message.error() is not None:
-            raise KafkaException(message.error())
-        value = parse(message.value())
-        if value is not None:
-            objects.append(value)
-    return objects
+    """The next messages that are JSON objects; raises ``KafkaException`` for one that is an error, where it is alone.
+
+    Beside others it is passed over: they would not be read again.
+    """
+    messages = consumer.consume(BATCH, timeout=POLL_SECONDS)
+    errors = [message.error() for message in messages if message.error() is not None]
+    if errors and len(errors) == len(messages):
+        raise KafkaException(errors[0])
+    values = [parse(message.value()) for message in messages if message.error() is None]
+    return [value for value in values if value is not None]

@@ -17,8 +17,9 @@ from multiprocessing.synchronize import Event
 import numpy as np
 import pymysql
 
+from dashboard.pages import dashboards
 from dashboard.specs import Chart
-from dashboard.use_cases.flight_delay import DASHBOARDS
+from include.use_case import load_use_case
 from tests.dashboard.test_guide import queries
 from tests.spark_jobs.readers import connect
 
@@ -54,7 +55,8 @@ class Waits:
 def statements() -> dict[str, str]:
     """Name -> statement: the guide's and the charts'."""
     guide = {f"guide {number}": sql for number, sql in enumerate(queries("Five queries for MySQL"), 1)}
-    charts = [chart for dashboard in DASHBOARDS for chart in dashboard.charts() if chart.dataset.store == "MySQL"]
+    pages = dashboards(load_use_case("flight_delay"))
+    charts = [chart for page in pages for chart in page.charts() if chart.dataset.store == "MySQL"]
     return guide | {f"chart {chart.name}": chart_query(chart) for chart in charts}
 
 
