@@ -336,7 +336,9 @@ STATISTICS = Table(
         Column("difference_high", "double", "Upper end of its 95 % interval, days as clusters"),
         Column("psi", "double", "Population stability index (drift)"),
         Column("p_value", "double", "Two-sided; days as clusters (share, change)"),
-        Column("q_value", "double", "p_value after Benjamini-Hochberg, over the rows of the same statistic"),
+        Column(
+            "q_value", "double", "p_value after Benjamini-Hochberg, over the rows of the same statistic and feature"
+        ),
         RUN_ID,
         DS,
     ),

@@ -185,6 +185,8 @@ def ray_worker(stack: Stack) -> Server:
             f"--address={ports.address('ray-gcs')}",
             f"--node-manager-port={ports['ray-node']}",
             f"--object-manager-port={ports['ray-objects']}",
+            # Ray's own choice goes by the memory of the machine, and lies on disk where /dev/shm is smaller.
+            f"--object-store-memory={ray.OBJECT_STORE_BYTES}",
             f"--dashboard-agent-listen-port={ports['ray-agent']}",
             f"--min-worker-port={first}",
             f"--max-worker-port={last}",

@@ -19,7 +19,7 @@ from include.landing import s3_client
 from include.locations import LAKE_BUCKET, LANDING_BUCKET, MODELS_BUCKET, Topics
 from include.settings import KafkaSettings, MysqlSettings, S3Settings, require
 from include.use_case import load_use_case
-from include.use_cases import DEFAULT_USE_CASE
+from include.use_cases import chosen_use_case
 
 S3_SETTINGS = "S3_ENDPOINT, S3_ACCESS_KEY and S3_SECRET_KEY (in Airflow the connection lambda_dl_s3)"
 KAFKA_SETTINGS = "KAFKA_BOOTSTRAP (in Airflow the connection lambda_dl_kafka)"
@@ -29,7 +29,7 @@ METADATA_SECONDS = 10.0
 
 def use_case_name(environment: Mapping[str, str]) -> str:
     """The deployment's use case."""
-    return environment.get("LAMBDA_DL_USE_CASE") or DEFAULT_USE_CASE
+    return chosen_use_case(environment)
 
 
 def check_s3(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -105,13 +105,13 @@ def check_kafka(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Brokers answer where they say they are, every topic is there, and what must be compacted is."""
     settings = KafkaSettings.from_environment(environment)
     yield from _bootstrap_addresses(settings)
-    admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 0, "allow.auto.create.topics": False})
+    admin = AdminClient({**settings.client(), "log_level": 0, "allow.auto.create.topics": False})
     try:
         cluster = admin.list_topics(timeout=METADATA_SECONDS)
     except KafkaException as error:
         raise Trouble(
             f"{settings.bootstrap} gives no metadata ({error.args[0].str()})",
-            f"what listens there is no Kafka without TLS and SASL: correct {KAFKA_SETTINGS}",
+            f"what listens there is no Kafka that takes {settings.protocol}: correct {KAFKA_SETTINGS}",
         ) from error
     for broker in cluster.brokers.values():
         do = f"correct advertised.listeners of broker {broker.id}: it sends clients there"

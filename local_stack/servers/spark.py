@@ -14,7 +14,7 @@ from local_stack.spark_conf import LOG4J, cluster_conf, render, spark_master
 from local_stack.stack import Server, Stack
 
 MASTER, WORKER = "org.apache.spark.deploy.master.Master", "org.apache.spark.deploy.worker.Worker"
-#: Slots, not cores: HiveServer2, the stream and a job each hold an executor on every worker at the same time.
+#: Slots, not cores: HiveServer2 and jobs each hold an executor on every worker at the same time.
 SLOTS = 8
 MEMORY = "5g"
 DAEMON_JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"

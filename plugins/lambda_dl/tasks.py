@@ -386,6 +386,8 @@ def watch_freshness() -> int:
     from include.use_case import load_use_case
 
     now, use_case = datetime.now(UTC), load_use_case(case_now().name)
+    # Where an archive ends, it is the first use case's.
+    last = DEPLOYMENT.last_day if case_now().is_first else None
     with connected(S3, MYSQL, use_case=use_case.name):
         closed = sorted(_closed(INGEST))
         rows = quality_rows(use_case.name, closed[-use_case.serving.recent_days :]) if closed else []
@@ -393,7 +395,7 @@ def watch_freshness() -> int:
             *stale_refresh(
                 last_refresh(MysqlSettings.from_environment()), now, timedelta(seconds=DEPLOYMENT.stale_limit)
             ),
-            *late_day(closed, now, timedelta(seconds=DEPLOYMENT.late_limit), DEPLOYMENT.last_day),
+            *late_day(closed, now, timedelta(seconds=DEPLOYMENT.late_limit), last),
             *broken_thresholds(rows, use_case.quality.thresholds),
         ]
         return sum(tell(use_case.name, alert, os.environ, now) for alert in alerts)

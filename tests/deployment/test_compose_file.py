@@ -105,6 +105,32 @@ def test_nobody_gets_a_secret_that_writes_for_reading() -> None:
             assert VALUES[secret] not in " ".join(map(str, given.values())), name
 
 
+def test_an_image_is_built_by_one_service_and_pulled_by_none() -> None:
+    ours = {name: service for name, service in SERVICES.items() if service["image"].startswith("lambda-dl/")}
+    builders = [service["image"] for service in ours.values() if "build" in service]
+    assert sorted(builders) == sorted({service["image"] for service in ours.values()})
+    for name, service in ours.items():
+        assert "build" in service or service["pull_policy"] == "never", name
+
+
+def test_what_a_service_prints_is_bounded() -> None:
+    assert {service["logging"]["options"]["max-size"] for service in SERVICES.values()} == {"10m"}
+
+
+def test_every_node_of_ray_sees_the_rows_of_a_large_training() -> None:
+    for name in ("ray", "ray-worker", "ray-gpu-worker"):
+        folder = SERVICES[name]["environment"]["LAMBDA_DL_TRAINING_FOLDER"]
+        assert f"training:{folder}" in SERVICES[name]["volumes"], name
+
+
+@pytest.mark.parametrize("name", [name for name, s in SERVICES.items() if s["image"] == "lambda-dl/app:0.1.0"])
+def test_a_volume_of_our_image_takes_over_an_owner(name: str) -> None:
+    """An empty volume is root's, unless the image has the folder."""
+    made = (ROOT / "deploy" / "Dockerfile").read_text().split()
+    for mount in SERVICES[name].get("volumes", []):
+        assert mount.partition(":")[2] in made, mount
+
+
 def test_volumes_and_configs_are_declared_and_used() -> None:
     whole = loaded()
     mounts = {mount.split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])}

@@ -1,10 +1,17 @@
 """What a deployment may choose, read from its environment."""
 
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from include.use_cases import chosen_use_case
 from lambda_dl.cases import FIRST, Case, case_of
 from lambda_dl.deployment import read_deployment
+from local_stack.names import AIRFLOW_SETTINGS
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_person_is_asked_only_where_a_deployment_says_so() -> None:
@@ -13,6 +20,27 @@ def test_a_person_is_asked_only_where_a_deployment_says_so() -> None:
     assert (found.approval, found.approval_limit) == (True, 60.0)
     with pytest.raises(ValueError, match="LAMBDA_DL_APPROVAL has 'yes': write 0 or 1"):
         read_deployment({"LAMBDA_DL_APPROVAL": "yes"})
+
+
+class Asked(dict[str, str]):
+    """An environment that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return default
+
+
+def test_every_setting_is_told_and_reaches_airflow_where_the_stack_starts_it() -> None:
+    asked = Asked()
+    read_deployment(asked)
+    told = set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs" / "settings.md").read_text()))
+    own = {"LAMBDA_DL_USE_CASES", "LAMBDA_DL_USE_CASE", "LAMBDA_DL_LAST_DAY"}  # the stack has an own value of these
+    assert asked.names - own <= set(AIRFLOW_SETTINGS)
+    for name in (asked.names | set(AIRFLOW_SETTINGS)) - {"LAMBDA_DL_USE_CASE", "AIRFLOW__API__EXPOSE_STACKTRACE"}:
+        assert name.removeprefix("LAMBDA_DL_") in told, name
 
 
 @pytest.mark.parametrize(
