@@ -8,16 +8,16 @@ from include import book, lake, metrics
 from include.alerts import Alert, tell
 from include.broadcast import broadcast
 from include.bundle.store import S3Store
-from include.impact import ranges_to_derive
+from include.impact import left_behind, ranges_to_derive
 from include.landing import s3_client
 from include.ledger import Entry, append
-from include.locations import LANDING_BUCKET, MODELS_BUCKET, Topics, landing_prefix
+from include.locations import LANDING_BUCKET, MODELS_BUCKET, SUCCESS_MARKER, Topics, landing_prefix
 from include.maintenance import Retention, maintain
 from include.retraction import choose, record, withdrawals
 from include.settings import KafkaSettings, MysqlSettings, S3Settings
 from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving, release_quarantine
 from include.spark_jobs.catalog import days_between
-from include.tables import all_tables
+from include.tables import LANDING_FILES, all_tables
 from include.target import BINARY
 from include.tombstones import Event
 from include.training.dataset import Tables
@@ -31,6 +31,8 @@ SOURCE = "weather"
 FIELD = "temperature_f"
 #: Some hours of the days at hand are warmer.
 TOO_STRICT = 36.0
+#: What the name of a file that comes again begins with.
+ANEW = "anew-"
 
 
 def with_contract(name: str, version: int, maximum: float | None = None) -> UseCase:
@@ -67,23 +69,49 @@ def derive(name: str, source: str, days: list[date], run_id: str) -> list[tuple[
     use_case = with_contract(name, 2)
     spans = ranges_to_derive(use_case, source, days)
     for first, last in spans:
-        again = days_between(first, last)
-        book.close_ingest_book(use_case, again, run_id)
-        preprocess_features.preprocess(steps.session(), use_case, again, run_id)
-        book.close_preprocess_book(use_case, again, run_id)
+        book.close_ingest_book(use_case, days_between(first, last), run_id)
+        _derived(use_case, first, last, run_id)
     return spans
 
 
-def withdraw(name: str, event: Event, source: str, day: date, run_id: str) -> None:
-    """Withdraw or restore a source's day; nothing is derived yet."""
+def deliver_anew(name: str, source: str, day: date, run_id: str) -> list[tuple[date, date]]:
+    """A day's files come again under other names, and are ingested and derived as ``ingest_window`` does for that day.
+
+    Returns the spans that it starts another run for, which are derived too.
+    """
+    use_case, client, prefix = with_contract(name, 2), s3_client(), landing_prefix(name, source, day)
+    for item in client.list_objects_v2(Bucket=LANDING_BUCKET, Prefix=prefix)["Contents"]:
+        file = item["Key"].removeprefix(prefix)
+        if file != SUCCESS_MARKER:
+            origin = {"Bucket": LANDING_BUCKET, "Key": item["Key"]}
+            client.copy_object(Bucket=LANDING_BUCKET, CopySource=origin, Key=f"{prefix}{ANEW}{file}")
+    ingest_raw.ingest(steps.session(), use_case, ingest_raw.plan_ingest(use_case, [day]), run_id)
+    book.close_ingest_book(use_case, [day], run_id)
+    _derived(use_case, day, day, run_id)
+    files = lake.read_rows(name, LANDING_FILES.name, ds=[day.isoformat()])
+    spans = left_behind(use_case, files, run_id, [day], book.closed_days(use_case, book.PREPROCESS))
+    for first, last in spans:
+        _derived(use_case, first, last, run_id)
+    return spans
+
+
+def _derived(use_case: UseCase, first: date, last: date, run_id: str) -> None:
+    days = days_between(first, last)
+    preprocess_features.preprocess(steps.session(), use_case, days, run_id)
+    book.close_preprocess_book(use_case, days, run_id)
+
+
+def withdraw(name: str, event: Event, source: str, day: date, run_id: str, file: str = "") -> None:
+    """Withdraw or restore a source's day, or one file of it; nothing is derived yet."""
     use_case, now = with_contract(name, 2), datetime.now(UTC)
-    found = choose(Tables.on_s3(name, S3Settings.from_environment()), use_case, event, source, day, run_id, now)
+    tables = Tables.on_s3(name, S3Settings.from_environment())
+    found = choose(tables, use_case, event, source, day, run_id, now, file)
     record(name, found, event, "all delays were negated", "ann", run_id, now)
 
 
-def change(name: str, event: Event, source: str, day: date) -> int:
+def change(name: str, event: Event, source: str, day: date, file: str = "") -> int:
     """Withdraw or restore a source's day and derive what depended on it; returns how many files are withdrawn now."""
-    withdraw(name, event, source, day, f"{event} {datetime.now(UTC)}")
+    withdraw(name, event, source, day, f"{event} {datetime.now(UTC)}", file)
     derive(name, source, [day], f"after {event}")
     return len(withdrawals(Tables.on_s3(name, S3Settings.from_environment())))
 

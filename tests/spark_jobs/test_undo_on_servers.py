@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from include import lake
+from include.retraction import RetractionRefused
+from include.use_cases.flight_delay import feeder
 from tests.recovery import steps as recovery_steps
 from tests.recovery.content import DERIVED, content
 from tests.recovery.door import Door, door_to, run_alone
@@ -22,7 +24,7 @@ def door() -> Iterator[Door]:
         yield found
 
 
-def test_a_retracted_day_is_left_out_and_comes_back(window: Workshop) -> None:
+def test_a_retracted_day_is_left_out_comes_anew_and_comes_back(window: Workshop) -> None:
     name, do = window.window, window.do
     before, raw = {table: content(name, table) for table in DERIVED}, content(name, f"raw_{SOURCE}")
     assert do(recovery_steps.change, name, "retracted", SOURCE, DAY) == 1
@@ -30,7 +32,13 @@ def test_a_retracted_day_is_left_out_and_comes_back(window: Workshop) -> None:
         assert content(name, table) != before[table], table
     assert content(name, f"raw_{SOURCE}") == raw != [], "raw keeps what is withdrawn"
     assert all(row["closed"] for row in lake.read_rows(name, "book", ds=[DAY.isoformat()]))
-    assert do(recovery_steps.change, name, "restored", SOURCE, DAY) == 0
+    later = (DAYS[2], DAYS[2])
+    assert do(recovery_steps.deliver_anew, name, SOURCE, DAY, "anew") == [later], "later days look back to it"
+    assert {table: content(name, table) for table in DERIVED} == before, "the same content counts anew"
+    with pytest.raises(RetractionRefused, match=f"lie in several files .*{recovery_steps.ANEW}"):
+        do(recovery_steps.withdraw, name, "restored", SOURCE, DAY, "twice")
+    do(recovery_steps.withdraw, name, "retracted", SOURCE, DAY, "anew was wrong")
+    assert do(recovery_steps.change, name, "restored", SOURCE, DAY, feeder.FILE_NAME) == 1
     assert {table: content(name, table) for table in DERIVED} == before
 
 
