@@ -26,6 +26,8 @@ UNITS := not integration and not e2e and not dashboard and not drill
 # Schemathesis gives all tests of this file one name, and pytest-xdist runs one test of a name: it runs alone.
 ONE_NAME := tests/speed_service/test_api_description.py
 CHECKED := include plugins/lambda_dl speed_service dashboard local_stack
+# No other run of CI sees these. The rivals' packages lie in environments of their own.
+CHECKED += tests/bench tests/drills tests/profiles tests/recovery --exclude 'tests/bench/speed/rivals|pytabkit_rival'
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r t h; do printf '  %-18s %s\n' "$$t" "$$h"; done

@@ -87,7 +87,7 @@ def download(use_case: UseCase, days: Sequence[date], folder: Path) -> None:
 
 def compare(bench: Bench, windows: Path) -> int:
     """Check that features which are a bare window column equal DuckDB's; returns how many columns were compared."""
-    theirs = duckdb.sql(f"select * from '{windows}' order by subject_id").to_arrow_table()
+    theirs = duckdb.read_parquet(str(windows)).order("subject_id").to_arrow_table()
     ours = table(bench, "features").to_pyarrow_table().sort_by("subject_id")
     columns = [name for name in theirs.column_names if name in ours.column_names and name != "subject_id"]
     assert theirs["subject_id"].to_pylist() == ours["subject_id"].to_pylist(), "not the same subjects"

@@ -46,6 +46,7 @@ def test_hive_answers_about_statistics(statement: str) -> None:
 
 
 def test_both_layers_have_counted() -> None:
-    departed = dict(query_mysql(os.environ, "SELECT layer, SUM(departed) FROM hourly_stats_now GROUP BY layer"))
+    rows = query_mysql(os.environ, "SELECT layer, SUM(departed) FROM hourly_stats_now GROUP BY layer")
+    departed: dict[str, int] = dict(rows)
     assert set(departed) == {"batch", "speed"}
     assert min(departed.values()) > 0, "the open day has no departure"

@@ -32,7 +32,7 @@ class Told(ProgressPrinter):
 
 def main() -> None:
     """Search, and print the trials and a digest of the best one's weights."""
-    tune.ProgressPrinter = Told  # type: ignore[misc]
+    tune.ProgressPrinter = Told  # type: ignore[attr-defined]
     connect_ray()
     data = rows(day_count=3, per_day=ROWS_A_DAY)
     known = material(data.between(*days(2)), data.between(days(3)[2], days(3)[2]))

@@ -56,7 +56,7 @@ def worlds() -> Iterator[Worlds]:
     stack, mark = stack_of("spark-kafka"), uuid.uuid4().hex[:8]
     names = [f"test_{what}_{mark}" for what in ("calm", "broken")]
     with topics_for(names), spark_process(names) as pool:
-        workshop = Workshop(pool, *names, odd="")
+        workshop = Workshop(pool, days=names[0], window=names[1], odd="")
         for name in names:
             feed(name, LAST)
         yield Worlds(stack, workshop, *names)

@@ -36,7 +36,7 @@ from include.use_cases.flight_delay.feeder import FILE_NAME, packed
 from tests.recovery import steps
 from tests.recovery.content import DERIVED, answering, content, differing_in_hive, shown
 from tests.spark_jobs import steps as spark_steps
-from tests.spark_jobs.test_score_on_servers import message, send
+from tests.spark_jobs.served import message, send
 from tests.spark_jobs.workshop import FIRST, Workshop, feed, spark_process, topics_for
 
 pytestmark = pytest.mark.drill
@@ -158,7 +158,7 @@ def worlds(importable: None) -> Iterator[tuple[World, World]]:
     mark = uuid.uuid4().hex[:8]
     names = [f"test_wrong_{mark}", f"test_never_{mark}"]
     with topics_for(names), spark_process(names) as pool:
-        workshop = Workshop(pool, *names, names[0])
+        workshop = Workshop(pool, days=names[0], window=names[1], odd="")
         wrong, never = (World(name, workshop) for name in names)
         for world in (wrong, never):
             feed(world.name, LAST)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing.synchronize import Event
 
 import numpy as np
 import pymysql
@@ -71,7 +70,7 @@ def chart_query(chart: Chart) -> str:
 
 
 def _user(
-    environment: Mapping[str, str], asked: Sequence[tuple[str, str]], seed: int, stop: Event, waits: Waits
+    environment: Mapping[str, str], asked: Sequence[tuple[str, str]], seed: int, stop: threading.Event, waits: Waits
 ) -> None:
     chance, lock = random.Random(seed), threading.Lock()
     with connect(environment) as connection, connection.cursor() as cursor:
@@ -89,7 +88,7 @@ def _user(
 
 
 def _users(
-    environment: Mapping[str, str], asked: Sequence[tuple[str, str]], seeds: Sequence[int], stop: Event
+    environment: Mapping[str, str], asked: Sequence[tuple[str, str]], seeds: Sequence[int], stop: threading.Event
 ) -> Waits:
     found = [Waits() for _ in seeds]
     threads = [

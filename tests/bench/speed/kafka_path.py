@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from deltalake import write_deltalake
 
 from include.bundle.store import S3Store
@@ -329,9 +330,10 @@ def flow_of(rate: int, seconds: float, sent: Sent, kept_pace: bool) -> Flow:
     in_order = [
         (sent.answered[identity] - due) * 1000 for identity, due in sent.due.items() if identity in sent.answered
     ]
-    quantiles = [quantile(sorted(in_order), share) for share in (0.5, 0.99, 1.0)]
+    median, most, worst = (quantile(sorted(in_order), share) for share in (0.5, 0.99, 1.0))
     up = grows(in_order, seconds)
-    return Flow(rate, seconds, len(sent.due), len(sent.answered), sent.twice, sent.degraded, *quantiles, kept_pace, up)
+    counts = len(sent.due), len(sent.answered), sent.twice, sent.degraded
+    return Flow(rate, seconds, *counts, median, most, worst, kept_pace, up)
 
 
 def grows(latencies_ms: Sequence[float], seconds: float) -> bool:

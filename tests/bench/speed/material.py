@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -106,7 +106,8 @@ def tile_rows(use_case: UseCase, facts: Mapping[str, pd.DataFrame]) -> pa.Table:
 
 def _tiles_of_kind(use_case: UseCase, tile: Tile, facts: pd.DataFrame, random: np.random.Generator) -> pa.Table:
     contract = use_case.source(tile.source)
-    moment = np.maximum(moments(facts, contract.event_time), moments(facts, contract.available_time))
+    happened, known = moments(facts, contract.event_time), moments(facts, contract.available_time)
+    moment = cast("pd.Series[pd.Timestamp]", np.maximum(happened, known))
     key = facts[tile.key[0]].astype("string")
     for name in tile.key[1:]:
         key = key + "|" + facts[name].astype("string")

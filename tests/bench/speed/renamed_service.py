@@ -3,7 +3,7 @@
 import speed_service.app
 from tests.bench.speed.renamed_stream import renamed
 
-speed_service.app.load_use_case = renamed  # type: ignore[attr-defined]
+speed_service.app.load_use_case = renamed  # type: ignore[attr-defined, assignment]
 
 from speed_service.asgi import app  # noqa: E402
 

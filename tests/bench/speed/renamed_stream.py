@@ -13,5 +13,5 @@ def renamed(name: str) -> UseCase:
 
 
 if __name__ == "__main__":
-    stream.load_use_case = renamed  # type: ignore[attr-defined]
+    stream.load_use_case = renamed  # type: ignore[attr-defined, assignment]
     stream.main(sys.argv[1:])

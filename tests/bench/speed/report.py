@@ -66,7 +66,7 @@ def rival_versions(place: Place) -> str:
 
 def middle(loads: Sequence[Load], name: str) -> float:
     """The median over rounds of one figure."""
-    return median(getattr(load, name) for load in loads)
+    return float(median(getattr(load, name) for load in loads))
 
 
 def http_table(figures: HttpFigures) -> str:

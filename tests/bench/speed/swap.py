@@ -91,5 +91,5 @@ def figures(load: Load, series: Sequence[tuple[float, float]], started: float, s
     steady = [latency for end, latency in series if end < min(started, swapped - half)]
     around = [latency for end, latency in series if swapped - half <= end <= swapped + half]
     loading = [latency for end, latency in series if started <= end <= swapped]
-    p99 = [quantile(sorted(part), 0.99) * 1000 for part in (steady, around, loading)]
-    return SwapFigures(load, swapped - started, *p99, len(around))
+    calm, near, during = (quantile(sorted(part), 0.99) * 1000 for part in (steady, around, loading))
+    return SwapFigures(load, swapped - started, calm, near, during, len(around))
