@@ -236,14 +236,14 @@ def load_metrics(
             loaded.rejected.append(Rejected(partition, offset, str(error)))
             log.warning("metrics message at partition %d offset %d rejected: %s", partition, offset, error)
     for table in dict.fromkeys(tables_by_kind(target).values()):
-        _merge(use_case, table, by_table.get(table.name, []), loaded)
-    _merge(use_case, LEDGER, ledger_rows(client or s3_client(), use_case), loaded)
+        merge(use_case, table, by_table.get(table.name, []), loaded)
+    merge(use_case, LEDGER, ledger_rows(client or s3_client(), use_case), loaded)
     check_loaded(use_case, loaded)
     log.info("%d messages read, rows inserted: %s", len(messages), loaded.inserted)
     return loaded
 
 
-def _merge(use_case: str, table: Table, rows: list[dict[str, Any]], loaded: Loaded) -> None:
+def merge(use_case: str, table: Table, rows: list[dict[str, Any]], loaded: Loaded) -> None:
     """Insert what the table lacks; of messages with one identity the newest counts.
 
     What was measured again with the same result is the same metric, but as of now: another result in between is older.

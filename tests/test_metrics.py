@@ -2,11 +2,24 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
-from include.metrics import data_quality_id, differences, ledger_row, metric_row, parse_message, typed_value
+from include import lake
+from include.metrics import (
+    Loaded,
+    data_quality_id,
+    differences,
+    ledger_row,
+    merge,
+    metric_row,
+    parse_message,
+    typed_value,
+)
+from include.quality import newest_values
 from include.tables import DATA_QUALITY, RUNTIME_METRICS, Column, training_runs_table
 from include.target import BINARY
 
@@ -63,6 +76,20 @@ def test_a_count_that_no_table_holds_is_rejected(value: float) -> None:
 def test_what_is_no_json_object_is_rejected(value: bytes | None) -> None:
     with pytest.raises(ValueError, match="JSON|nested too deeply"):
         parse_message(value, "house", BINARY)
+
+
+def test_what_is_right_again_counts_as_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_deltalake(tmp_path, lake.arrow_schema(DATA_QUALITY).empty_table(), partition_by=["ds"])
+    monkeypatch.setattr(lake, "open_table", lambda *_, **__: DeltaTable(str(tmp_path)))
+    told = []
+    for hour, value in enumerate([1.0, 0.1, 1.0]):
+        measured = {"metric_id": f"m {value}", "value": value, "time": f"2013-01-02T0{hour}:00:00Z"}
+        told.append(metric_row(QUALITY | measured, "house", BINARY)[1])
+        merge("house", DATA_QUALITY, told, loaded := Loaded())
+        assert newest_values(lake.read_rows("house", "data_quality")) == {("2013-01-01", "readings", "validity"): value}
+    assert loaded.inserted == {"data_quality": 1}, "the row of the first value is newer now"
+    merge("house", DATA_QUALITY, told, again := Loaded())
+    assert again.inserted == {"data_quality": 0}
 
 
 def test_a_receipt_becomes_a_runtime_metric() -> None:
