@@ -53,7 +53,9 @@ for case in CASES:
             # Nobody's answer promotes nothing, and the next candidate can be judged.
             defaults=REJECT,
             params={
-                "comment": Param("", type="string", maxLength=500, title="Comment", description="Kept with your name")
+                "comment": Param(
+                    None, type=["null", "string"], maxLength=500, title="Comment", description="Kept with your name"
+                )
             },
             response_timeout=timedelta(seconds=DEPLOYMENT.approval_limit),
         )

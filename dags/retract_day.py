@@ -26,8 +26,8 @@ for case in CASES:
             "source": source_field(case, "Whose day"),
             "ds": required_day("Day", "UTC day of the landing folder"),
             "file": Param(
-                "",
-                type="string",
+                None,
+                type=["null", "string"],
                 title="File",
                 description="Name of one file in that folder; empty: all of them",
             ),

@@ -275,6 +275,18 @@ def closed_days(use_case: UseCase, stage: str) -> set[str]:
     return closed_in(rows, stage, expected_sources(use_case, stage))
 
 
+def closed_since(use_case: UseCase, stage: str) -> dict[str, datetime]:
+    """The closed days of a stage, each with the time (UTC) at which its oldest line was closed, for the last time."""
+    rows = lake.read_rows(use_case.name, BOOK.name, ["ds", "stage", "source", "closed", "closed_at"])
+    sources = expected_sources(use_case, stage)
+    closed = closed_in(rows, stage, sources)
+    found: dict[str, datetime] = {}
+    for row in rows:
+        if row["stage"] == stage and row["source"] in sources and row["ds"] in closed:
+            found[row["ds"]] = min(found.get(row["ds"], row["closed_at"]), row["closed_at"])
+    return found
+
+
 def closed_so_far(use_case: UseCase, stage: str) -> set[str]:
     """As ``closed_days``; none while the first ingest has not made the tables."""
     try:

@@ -6,7 +6,7 @@ that turns out to be the same is written again with the same rows.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from include import book
@@ -78,16 +78,29 @@ def ranges_to_derive(use_case: UseCase, source: str, days: Iterable[date]) -> li
 
 
 def left_behind(
-    use_case: UseCase, files: Iterable[Mapping[str, Any]], run_id: str, own: Iterable[date], derived: Iterable[str]
+    use_case: UseCase,
+    files: Iterable[Mapping[str, Any]],
+    run_id: str,
+    own: Iterable[date],
+    derived: Mapping[str, datetime | None],
 ) -> list[tuple[date, date]]:
-    """The spans that depend on facts which a run has ingested, beyond its ``own`` days: features of later days.
+    """The spans, beyond a run's ``own`` days, that were derived without facts which lie in these days by now.
 
-    ``files`` are rows of the table ``landing_files``; days that are not in ``derived`` come in their turn.
+    ``files`` are rows of the table ``landing_files``: those that the run has ingested, and those that another one has
+    since a day was closed. ``derived`` are the days that can be derived, and when their book was closed, if it is.
     """
-    there = set(derived)
-    changed = {(str(row["source"]), str(row["ds"])) for row in files if row["run_id"] == run_id and row["ingested"]}
-    days = {day for source, ds in changed for day in days_to_derive(use_case, source, [date.fromisoformat(ds)], there)}
+    days = {
+        day
+        for row in files
+        if row["ingested"]
+        for day in days_to_derive(use_case, str(row["source"]), [date.fromisoformat(str(row["ds"]))], derived)
+        if row["run_id"] == run_id or _before(derived[day.isoformat()], row["ingested_at"])
+    }
     return ranges(days - set(own))
+
+
+def _before(closed: datetime | None, ingested: datetime) -> bool:
+    return closed is not None and closed < ingested
 
 
 def derivable(use_case: UseCase, ingested: Collection[str]) -> set[str]:

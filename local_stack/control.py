@@ -5,15 +5,17 @@ Knows the graph of servers and the clock; a server's own module knows everything
 
 from __future__ import annotations
 
+import fcntl
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from local_stack import supervision
 from local_stack.environment import process_env, render_env, render_exports, stack_env
 from local_stack.faults import StackError
-from local_stack.ports import refuse_taken, remember_base
+from local_stack.ports import choose_base, refuse_taken, remember_base
 from local_stack.profiles import remember_profile
 from local_stack.secret_store import write_private
 from local_stack.servers.airflow import airflow_servers
@@ -72,16 +74,40 @@ def up(stack: Stack, names: Sequence[str] = (), everything: bool = False, withou
     began = time.monotonic()
     servers = all_servers(stack)
     chosen = choose(servers, names, everything, without)
+    with alone(stack):
+        _up(stack, servers, chosen)
+    print(f"{len(chosen)} servers up in {time.monotonic() - began:.1f} s; {stack.layout.env_file} names them all")
+
+
+@contextmanager
+def alone(stack: Stack) -> Iterator[None]:
+    """Raise if another process is starting this stack's servers; the system forgets a holder that has died."""
+    with (stack.layout.run / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(f"another make up is at work in {stack.layout.state}", "wait for its end") from None
+        yield
+
+
+def _up(stack: Stack, servers: Sequence[Server], chosen: Sequence[Server]) -> None:
     if any(server.name.startswith("superset") for server in chosen):
         refuse_uninstalled(stack.layout)
     states = supervision.process_states(stack)
+    refuse_other_ports(stack, running=bool(states))
     idle = [s for s in chosen if states.get(s.name, ("STOPPED", 0))[0] != "RUNNING"]
     refuse_taken(stack.ports, [name for s in idle if not _trying(states, s) for name in s.port_names])
     _write_environment(stack)
     if supervision.start_supervisor(stack, servers):
         (stack.layout.run / "started").touch()
     _start_all(stack, chosen)
-    print(f"{len(chosen)} servers up in {time.monotonic() - began:.1f} s; {stack.layout.env_file} names them all")
+
+
+def refuse_other_ports(stack: Stack, running: bool) -> None:
+    """Raise if the stack runs on other ports than are asked for: its files would name servers that are not there."""
+    base = choose_base(stack.layout.state / "port_base", {})
+    if running and base != stack.ports.base:
+        raise StackError(f"this stack runs on ports from {base} on", "run make down first")
 
 
 def _trying(states: dict[str, tuple[str, int]], server: Server) -> bool:
@@ -91,7 +117,7 @@ def _trying(states: dict[str, tuple[str, int]], server: Server) -> bool:
 def _write_environment(stack: Stack) -> None:
     remember_base(stack.layout.state / "port_base", stack.ports.base)
     remember_profile(stack.layout.state, stack.profile)
-    (stack.layout.state / "use_cases").write_text(",".join(stack.use_cases) + "\n")
+    write_private(stack.layout.state / "use_cases", ",".join(stack.use_cases) + "\n")
     write_conf(stack)
     write_private(stack.layout.env_file, render_env(stack_env(stack)))
     write_private(stack.layout.conf / "process.env", render_exports(process_env(stack)))

@@ -19,6 +19,7 @@ from local_stack import names
 from local_stack.faults import StackError
 from local_stack.layout import Layout
 from local_stack.ports import LOOPBACK
+from local_stack.secret_store import write_private
 from local_stack.spark_conf import spark_master
 from local_stack.stack import Stack
 
@@ -147,7 +148,7 @@ def own_settings(layout: Layout) -> dict[str, str]:
 
 def keep_settings(layout: Layout, settings: Mapping[str, str]) -> None:
     """Remember them in the state folder, for this start of the stack and every later one."""
-    layout.settings_file.write_text(json.dumps(dict(settings), indent=2) + "\n")
+    write_private(layout.settings_file, json.dumps(dict(settings), indent=2) + "\n")
 
 
 def render_env(values: Mapping[str, str]) -> str:

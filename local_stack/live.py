@@ -215,19 +215,19 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def live(use_case: UseCase, environment: Mapping[str, str], beat: timedelta) -> None:
-    """Feed facts and questions in real time until interrupted."""
+def live(use_case: UseCase, environment: Mapping[str, str], today: date, beat: timedelta) -> None:
+    """Feed facts and questions in real time until interrupted; days before ``today`` have landed."""
     bootstrap = environment["KAFKA_BOOTSTRAP"]
     opening, now = open_books(use_case, bootstrap), utc_now()
     sources = [contract.name for contract in use_case.sources]
     known = KnownOutcomes(use_case, lambda day: read_outcomes(use_case, day, day, redated=True))
     borders, answers = Borders(opening.borders), Answers(known.outcomes, use_case.target)
     line = ProgressLine(borders, answers, sources)
-    nights = Nights(now.date() - DAY, lambda day: land_days(use_case, environment, day, day, "--redated"), line.say)
+    nights = Nights(today - DAY, lambda day: land_days(use_case, environment, day, day, "--redated"), line.say)
     sender, injector = Sender(bootstrap), Injector(Shares(), {contract.name: contract for contract in use_case.sources})
     asker = KafkaAsker(use_case, sender, injector)
     heartbeats = last_heartbeats(bootstrap, use_case)
-    start = resume_at(heartbeats, sources, now.date())
+    start = resume_at(heartbeats, sources, today)
     steps = LiveSteps(lambda day: read_span(use_case, day, day, redated=True), start, now, beat, utc_now, time.sleep)
     replay = Replay(
         use_case,
@@ -279,8 +279,9 @@ def main() -> int:
         environment = start(layout_from(), options.days)
         os.environ.update(environment)
         use_case = load_use_case(options.use_case, environment)
-        catch_up(use_case, environment, utc_now().date(), options.trials)
-        live(use_case, environment, timedelta(seconds=options.heartbeat_seconds))
+        today = utc_now().date()  # once: catching up may go on past midnight
+        catch_up(use_case, environment, today, options.trials)
+        live(use_case, environment, today, timedelta(seconds=options.heartbeat_seconds))
     except (
         StackError, RunFailed, MessagesLost, KafkaException, subprocess.CalledProcessError, httpx.HTTPError
     ) as error:  # fmt: skip

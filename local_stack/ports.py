@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_stack.faults import StackError
+from local_stack.secret_store import write_private
 
 SETTING = "LAMBDA_DL_PORT_BASE"
 DEFAULT_BASE = 21000
@@ -144,7 +145,7 @@ def choose_base(memory: Path, environment: dict[str, str] | None = None) -> int:
 
 
 def remember_base(memory: Path, base: int) -> None:
-    memory.write_text(f"{base}\n")
+    write_private(memory, f"{base}\n")
 
 
 def is_free(port: int) -> bool:

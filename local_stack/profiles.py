@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_stack.faults import StackError
+from local_stack.secret_store import write_private
 
 SETTING = "LAMBDA_DL_PROFILE"
 
@@ -90,7 +91,7 @@ def _kept(state: Path) -> str:
 
 def remember_profile(state: Path, profile: Profile) -> None:
     """For every later start, stop and look at this stack."""
-    _memory(state).write_text(f"{profile.name}\n")
+    write_private(_memory(state), f"{profile.name}\n")
 
 
 def _memory(state: Path) -> Path:

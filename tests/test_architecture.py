@@ -67,6 +67,14 @@ def test_no_name_that_explains_nothing() -> None:
     assert not names & {"utils", "helpers", "common", "misc"}
 
 
+def test_no_link_is_under_version_control() -> None:
+    """One to a folder of this machine would replace another's: ``.local`` holds everything that a stack has."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert [line for line in tracked.splitlines() if line.startswith("120000")] == []
+
+
 def test_the_project_stands_alone() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     reading = [

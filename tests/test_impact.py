@@ -1,6 +1,7 @@
 """Which days depend on a source's facts: no further than windows, announcements and horizons reach, and no nearer."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -42,14 +43,24 @@ def test_only_days_that_were_derived_before_are_derived_again() -> None:
 def test_what_was_derived_before_a_late_file_came_is_left_behind() -> None:
     source = max(SOURCES, key=lambda name: history_of(USE_CASE, name))
     last = impact_of(USE_CASE, source, DAY).derive[1]
-    derived = [day.isoformat() for day in span(DAY - timedelta(days=9), last + timedelta(days=9))]
+    days, noon = span(DAY - timedelta(days=9), last + timedelta(days=9)), datetime(2013, 5, 1, 12, tzinfo=UTC)
+    closed: dict[str, datetime | None] = {day.isoformat(): noon for day in days}
     late = {"source": source, "ds": DAY.isoformat(), "run_id": "late", "ingested": 1}
+    late["ingested_at"] = noon - timedelta(hours=1)
     after = DAY + timedelta(days=1)
-    assert left_behind(USE_CASE, [late], "late", [DAY], derived) == [(after, last)]
-    assert left_behind(USE_CASE, [late], "late", span(DAY, last), derived) == []
-    assert left_behind(USE_CASE, [late], "late", [DAY], []) == [], "the others come in their turn"
-    assert left_behind(USE_CASE, [late | {"ingested": 0}], "late", [DAY], derived) == []
-    assert left_behind(USE_CASE, [late], "another", [DAY], derived) == []
+
+    def found(row: dict[str, Any], derived: dict[str, datetime | None] = closed) -> list[tuple[date, date]]:
+        return left_behind(USE_CASE, [row], "late", [DAY], derived)
+
+    assert found(late) == [(after, last)]
+    assert left_behind(USE_CASE, [late], "late", span(DAY, last), closed) == []
+    assert found(late, {}) == [], "days that are not ingested come in their turn"
+    assert found(late, {after.isoformat(): None}) == [(after, after)], "a run of that day may be at work"
+    assert found(late | {"ingested": 0}) == []
+    another = late | {"run_id": "another"}
+    assert found(another) == [], "days that were closed since have seen the file"
+    assert found(another, closed | {last.isoformat(): noon - timedelta(hours=2)}) == [(last, last)]
+    assert found(another, {last.isoformat(): None}) == [], "it comes in its turn"
 
 
 def test_a_day_is_derivable_once_it_and_what_it_needs_are_ingested() -> None:

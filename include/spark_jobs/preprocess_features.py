@@ -70,13 +70,10 @@ def tile_days(use_case: UseCase, days: Sequence[date], done: set[str]) -> list[d
 
 def days_tiled(use_case: UseCase) -> set[str]:
     """The days whose tiles are there as a closed run has built them, of the facts that count now."""
-    lines = lake.read_rows(use_case.name, BOOK.name, ["ds", "stage", "source", "closed", "closed_at"])
-    closed = book.closed_in(lines, book.PREPROCESS, book.expected_sources(use_case, book.PREPROCESS))
-    line = (book.PREPROCESS, TILES.name)
-    built = {row["ds"]: row["closed_at"] for row in lines if (row["stage"], row["source"]) == line}
+    built = book.closed_since(use_case, book.PREPROCESS)
     changed = last_changes(use_case, read_events(use_case.name))
     # Tiles may have been let go of (see ``maintenance``), the book is not.
-    there = lake.rows_by_day(use_case.name, TILES.name).keys() & closed
+    there = lake.rows_by_day(use_case.name, TILES.name).keys() & built.keys()
     return {ds for ds in there if ds not in changed or changed[ds] < built[ds]}
 
 

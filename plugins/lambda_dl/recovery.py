@@ -129,7 +129,7 @@ def list_blast_radius(*, params: dict[str, Any], run_id: str) -> dict[str, Any]:
         s3 = S3Settings.from_environment()
         tables = Tables.on_s3(use_case.name, s3)
         now, event = datetime.now(UTC), EVENTS[params["action"]]
-        found = choose(tables, use_case, event, params["source"], day, run_id, now, params["file"])
+        found = choose(tables, use_case, event, params["source"], day, run_id, now, params["file"] or "")
         derived = derivable(use_case, book.closed_days(use_case, book.INGEST))
         models, mysql = S3Store(s3, MODELS_BUCKET), MysqlSettings.from_environment()
         radius = blast_radius(tables, models, mysql, use_case, found, derived)
@@ -152,7 +152,7 @@ def record_tombstones(*, params: dict[str, Any], run_id: str, dag_run: Any) -> l
     now = datetime.now(UTC)
     with connected(S3), refusals_fail():
         tables = Tables.on_s3(use_case.name, S3Settings.from_environment())
-        found = choose(tables, use_case, event, source, day, run_id, now, params["file"])
+        found = choose(tables, use_case, event, source, day, run_id, now, params["file"] or "")
         record(use_case.name, found, event, params["reason"], actor, run_id, now)
         spans = ranges_to_derive(use_case, source, [day])
     log.info("%s of %s: %d files %s by %s: %s", source, day, len(found), event, actor, params["reason"])

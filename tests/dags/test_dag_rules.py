@@ -101,6 +101,18 @@ def test_a_form_field_has_type_and_words(dags: dict[str, Any], dag_id: str) -> N
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_a_form_can_be_sent_with_its_optional_fields_empty(dags: dict[str, Any], dag_id: str) -> None:
+    """Airflow's form keeps its button grey while a field that may not be null is empty."""
+    from airflow.providers.standard.operators.hitl import HITLOperator
+
+    asked = [task.params for task in dags[dag_id].tasks if isinstance(task, HITLOperator)]
+    for params in [dags[dag_id].params, *asked]:
+        for name in params:
+            param = params.get_param(name)
+            assert not (param.has_value and param.value == ""), f"{name}: None, and null among its types"
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
 def test_a_dag_survives_serialization(dags: dict[str, Any], dag_id: str) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 

@@ -6,8 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.control import NotTriedError, all_servers, choose, probe_fault, stop_waves
+from local_stack.control import (
+    NotTriedError,
+    all_servers,
+    alone,
+    choose,
+    probe_fault,
+    refuse_other_ports,
+    stop_waves,
+    up,
+)
 from local_stack.faults import StackError
+from local_stack.ports import remember_base
 from local_stack.process import last_words, run_step
 from local_stack.servers.mysql import account_sql
 from local_stack.servers.s3 import identities
@@ -56,6 +66,21 @@ def test_what_superset_shows_is_set_up_again_when_a_definition_changes(tmp_path:
 
 def test_a_named_server_brings_what_it_needs(stack: Stack) -> None:
     assert names(choose(all_servers(stack), ["hiveserver2"], False)) == ["s3", "mysql", "metastore", "hiveserver2"]
+
+
+def test_a_second_start_does_not_run_beside_the_first(stack: Stack) -> None:
+    with alone(stack), pytest.raises(StackError, match="another make up is at work"):
+        up(stack, ["kafka"])
+    with alone(stack):
+        pass
+
+
+def test_a_running_stack_keeps_its_ports(stack: Stack) -> None:
+    refuse_other_ports(stack, running=True)
+    remember_base(stack.layout.state / "port_base", 20400)
+    refuse_other_ports(stack, running=False)
+    with pytest.raises(StackError, match="runs on ports from 20400 on: run make down first"):
+        refuse_other_ports(stack, running=True)
 
 
 def test_an_unknown_server_is_refused_with_the_list(stack: Stack) -> None:

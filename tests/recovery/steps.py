@@ -8,7 +8,7 @@ from include import book, lake, metrics
 from include.alerts import Alert, tell
 from include.broadcast import broadcast
 from include.bundle.store import S3Store
-from include.impact import left_behind, ranges_to_derive
+from include.impact import derivable, left_behind, ranges_to_derive
 from include.landing import s3_client
 from include.ledger import Entry, append
 from include.locations import LANDING_BUCKET, MODELS_BUCKET, SUCCESS_MARKER, Topics, landing_prefix
@@ -89,7 +89,9 @@ def deliver_anew(name: str, source: str, day: date, run_id: str) -> list[tuple[d
     book.close_ingest_book(use_case, [day], run_id)
     _derived(use_case, day, day, run_id)
     files = lake.read_rows(name, LANDING_FILES.name, ds=[day.isoformat()])
-    spans = left_behind(use_case, files, run_id, [day], book.closed_days(use_case, book.PREPROCESS))
+    closed = book.closed_since(use_case, book.PREPROCESS)
+    derived = {ds: closed.get(ds) for ds in derivable(use_case, book.closed_days(use_case, book.INGEST))}
+    spans = left_behind(use_case, files, run_id, [day], derived)
     for first, last in spans:
         _derived(use_case, first, last, run_id)
     return spans

@@ -33,7 +33,8 @@ def runs_for(spans: Iterable[tuple[date, date]], dag_id: str, run_id: str) -> li
     return [
         {
             "conf": {"from": first.isoformat(), "to": last.isoformat()},
-            "trigger_run_id": f"{dag_id}__{run_id}__{first.isoformat()}",
+            # Both days: a run of this name that was triggered before would keep the days that it had.
+            "trigger_run_id": f"{dag_id}__{run_id}__{first.isoformat()}_{last.isoformat()}",
         }
         for first, last in spans
     ]
