@@ -3,10 +3,13 @@
 The training run and the gate both compare with it, by the same rules. It does not know who asks, nor the figures.
 """
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from include.bundle.bundle import Bundle, FeatureMismatch, load_bundle
 from include.bundle.store import ObjectStore
+from include.locations import Models
 from include.use_case import UseCase
 
 
@@ -22,6 +25,24 @@ def load_champion(models: ObjectStore, use_case: UseCase, model_id: str | None) 
     except FeatureMismatch:
         # Neither this code nor the service can compute that model's features any more.
         return None, f"champion {model_id[:12]} has another feature definition"
+
+
+def lineage_of(models: ObjectStore, use_case: str, model_id: str) -> dict[str, Any]:
+    """A bundle's lineage: its days and the table versions it was trained on."""
+    found: dict[str, Any] = json.loads(models.get(Models(use_case).bundle_prefix(model_id) + "lineage.json"))
+    return found
+
+
+def days_learned(models: ObjectStore, use_case: str, model_id: str) -> set[str]:
+    """The days that a model's weights have learned from: its own, and those of the models that it went on from."""
+    days: set[str] = set()
+    ancestor: str | None = model_id
+    while ancestor is not None:
+        lineage = lineage_of(models, use_case, ancestor)
+        split = lineage.get("split", {})
+        days |= {day for part in ("train", "validation") if part in split for day in split[part]["days"]}
+        ancestor = lineage.get("continued_from")
+    return days
 
 
 def overlap(champion: Bundle, test_days: Iterable[str]) -> str:

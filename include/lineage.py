@@ -19,10 +19,10 @@ from deltalake.exceptions import TableNotFoundError
 
 from include.broadcast import rfc3339
 from include.bundle.store import ObjectMissing, ObjectStore, S3Store
+from include.champion import lineage_of
 from include.ledger import Entry, read_ledger
 from include.locations import MODELS_BUCKET
 from include.retraction import Derivations, read_events
-from include.rollback import lineage_of
 from include.settings import S3Settings
 from include.tables import LANDING_FILES
 from include.target import TARGETS, Target

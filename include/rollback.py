@@ -5,17 +5,16 @@ the model can be served, and that nobody else wrote to the ledger meanwhile. It 
 the model.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from include.broadcast import Announce, rfc3339
 from include.bundle.bundle import SHORTEST_ID, BundleError, load_bundle
 from include.bundle.store import ObjectMissing, ObjectStore
+from include.champion import lineage_of
 from include.ledger import Entry, LedgerConflict, announcement, append, read_ledger
-from include.locations import Models, Topics
+from include.locations import Topics
 from include.retraction import Touched, words_of
 from include.use_case import UseCase
 
@@ -116,12 +115,6 @@ def untouched(models: ObjectStore, use_case: UseCase, ledger: Sequence[Entry], t
         "it stays until another is promoted. Train on the days as they are derived now (train_model); the gate judges "
         "the new candidate against the base rate, since this champion does not count as a rival"
     )
-
-
-def lineage_of(models: ObjectStore, use_case: str, model_id: str) -> dict[str, Any]:
-    """A bundle's lineage: its days and the table versions it was trained on."""
-    found: dict[str, Any] = json.loads(models.get(Models(use_case).bundle_prefix(model_id) + "lineage.json"))
-    return found
 
 
 def choose(ledger: Sequence[Entry], asked: str | None) -> Entry:

@@ -69,7 +69,7 @@ BINARY = Target(
     loss=Metric("log_loss", "log-loss", "Mean negative log-likelihood, nats"),
     error=Metric("brier", "Brier score", "Mean squared error of the probability"),
     calibration_error=Metric(
-        "calibration_error", "calibration error", "Expected calibration error, 15 bins of equal count"
+        "calibration_error", "calibration error", "Expected calibration error, bins of equal count"
     ),
 )
 
@@ -84,7 +84,7 @@ COUNT = Target(
     loss=Metric("poisson_deviance", "Poisson deviance", "Mean Poisson deviance"),
     error=Metric("mean_absolute_error", "mean absolute error", "Mean |label - answer|"),
     calibration_error=Metric(
-        "calibration_error", "calibration error", "Mean |label - answer| over 15 bins of equal count, by the mean label"
+        "calibration_error", "calibration error", "Mean |label - answer| over bins of equal count, by the mean label"
     ),
 )
 

@@ -93,10 +93,14 @@ class LiveTiles:
         self._index = None
 
     def _kept(self, minute: Integers, published: frozenset[date]) -> NDArray[np.bool_]:
-        """Which tiles, by their minutes, are neither of a published day nor too old."""
+        """Which tiles, by their minutes, are neither of a published day nor too old.
+
+        Too old by where the sources have come, as far as they say: a fact that is dated years ahead ages nothing.
+        """
         days = minute // MINUTES_PER_DAY
         gone = [day for day in np.unique(days).tolist() if day_of(day * MINUTES_PER_DAY) in published]
-        kept: NDArray[np.bool_] = minute > minute.max(initial=0) - self._keep
+        now = max((progress.border for progress in self.progress.values()), default=minute.max(initial=0))
+        kept: NDArray[np.bool_] = minute > now - self._keep
         return kept & ~np.isin(days, gone) if gone else kept
 
     def _replace(self, kind: Integers, key: Integers, minute: Integers, measures: Integers) -> None:

@@ -224,7 +224,8 @@ def drift_rows(rows: DataFrame, features: Sequence[Feature], spans: Spans) -> li
     counted = long.agg(F.sum("now").alias("now"), F.sum(1 - F.col("now")).alias("then")).collect()
     found = []
     for name in names:
-        pairs = np.array([(row["now"], row["then"]) for row in counted if row["feature"] == name], dtype=np.float64)
+        counts = [(row["now"], row["then"]) for row in counted if row["feature"] == name]
+        pairs = np.array(counts, dtype=np.float64).reshape(-1, 2)  # of no rows too
         index = stability_index(pairs[:, 0], pairs[:, 1])
         found.append(
             row_of(DRIFT, name, None, spans.month, spans.before) | {"psi": index, "rows": int(pairs[:, 0].sum())}

@@ -204,10 +204,20 @@ def newest_days(frame: DataFrame, days: int) -> DataFrame:
     return frame.where(F.col("ds") >= first.isoformat())
 
 
-def batch_frames(spark: SparkSession, use_case: UseCase, span: Span, predictions: DataFrame) -> dict[str, DataFrame]:
-    """Every table of the closed days by name, without the columns about the refresh."""
+def batch_frames(
+    spark: SparkSession, use_case: UseCase, span: Span, predictions: DataFrame, sources: Mapping[str, OpenSource]
+) -> dict[str, DataFrame]:
+    """Every table of the closed days by name, without the columns about the refresh.
+
+    A fact of an open day may speak of a closed one, whose statistics count it then.
+    """
     name = use_case.name
-    facts = {c.name: facts_for(spark, name, c, span.first, span.last) for c in use_case.sources}
+    facts = {
+        c.name: facts_for(spark, name, c, span.first, span.last)
+        .select(*c.field_names, "available_at", "moment", "ds")
+        .unionByName(sources[c.name].facts)
+        for c in use_case.sources
+    }
     facts[LABELS.name] = of_days(read_table(spark, name, LABELS.name), span.first, span.last)
     statistics = {
         table: of_days(function(facts), span.first, span.last)
@@ -461,7 +471,7 @@ def all_frames(
         after |= {(topic, number): offset for number, offset in found.positions.items()}
     through = complete_through(span, sources)
     unlogged = unlogged_predictions(spark, use_case, kafka, unread, predictions)
-    frames = {table: stamped(f, span) for table, f in batch_frames(spark, use_case, span, predictions).items()}
+    frames = {table: stamped(f, span) for table, f in batch_frames(spark, use_case, span, predictions, sources).items()}
     for table, frame in open_frames(spark, use_case, span, sources, unlogged).items():
         frames[table] = stamped(frame, span, SPEED, through)
     return Frames(frames, after, through)

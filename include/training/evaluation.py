@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from include.target import Target
 from include.training.dataset import Dataset, Rows
 from include.training.intervals import LEVEL, Difference, Interval, Resamples, interval
-from include.training.metrics import CALIBRATION_BINS, Quality, calibration_error, loss, quality, skill, skill_if_any
+from include.training.metrics import Quality, calibration_error, loss, quality, skill, skill_if_any
 
 Doubles = NDArray[np.float64]
 #: Rows -> answers, float64 ``[n]``.
@@ -253,8 +253,6 @@ def _slice(feature: str, value: str, answers: Answers, chosen: NDArray[np.bool_]
     labels = answers.labels[chosen]
     given = answers.by_role[CANDIDATE][chosen]
     rival = answers.by_role.get(LIGHTGBM)
-    # The error of a bin of few rows is mostly chance, and would make every small slice look badly calibrated.
-    bins = max(1, min(CALIBRATION_BINS, len(labels) // MINIMUM_SLICE_ROWS))
     target = answers.target
     return SliceQuality(
         target=target,
@@ -264,7 +262,7 @@ def _slice(feature: str, value: str, answers: Answers, chosen: NDArray[np.bool_]
         mean_label=float(labels.mean(dtype=np.float64)),
         skill=skill_if_any(target, labels, given),
         loss=loss(target, labels, given),
-        calibration_error=calibration_error(target, labels, given, bins),
+        calibration_error=calibration_error(target, labels, given),
         lightgbm_skill=None if rival is None else skill_if_any(target, labels, rival[chosen]),
     )
 

@@ -35,24 +35,30 @@ def finish(
     or on a ``team``.
     """
     best = validated(loop, material, validation_days)
-    final = refit(loop, material, device, team)
+    final = refit(loop, material, device, team, temperature=best.temperature)
     return Finished(best, Predictor(final.cpu(), material.encoders, best.temperature, material.target))
 
 
 def validated(loop: Loop, material: Material, validation_days: NDArray[Any]) -> Predictor:
-    """The network with its best weights, level from the training rows, temperature from the validation rows."""
-    best = levelled(loop.best_network(), loop.train)
+    """The network with its best weights, temperature from the validation rows, level from the training rows."""
+    best = loop.best_network()
     scores, labels = predict_scores(best, loop.validation), loop.validation.labels.cpu().numpy()
     temperature = fit_temperature(material.target, labels, scores, validation_days)
+    best = levelled(best, loop.train, temperature)
     return Predictor(best.cpu(), material.encoders, temperature, material.target)
 
 
 def refit(
-    loop: Loop, material: Material, device: torch.device, team: Team | None = None, seed: int | None = None
+    loop: Loop,
+    material: Material,
+    device: torch.device,
+    team: Team | None = None,
+    seed: int | None = None,
+    temperature: float = 1.0,
 ) -> Network:
     """A finished loop's network trained again on both spans, for as long as its best weights had been, and levelled."""
     config = loop.config if seed is None else replace(loop.config, seed=seed)
-    recipe = Recipe(loop.network.config, config, loop.progress.best_part, material)
+    recipe = Recipe(loop.network.config, config, loop.progress.best_part, material, temperature)
     if team is None:
         return recipe.train(device)
     # Ray Train takes seconds to import: only where several processes train.

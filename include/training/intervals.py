@@ -69,8 +69,9 @@ class Resamples:
             unit_of = np.arange(len(unit_of))
         units = int(unit_of.max()) + 1
         random = np.random.default_rng(seed)
-        drawn = (np.bincount(random.integers(0, units, units), minlength=units) for _ in range(resamples))
-        counts = np.stack([count.astype(np.uint16) for count in drawn])
+        counts = np.empty((resamples, units), dtype=np.uint16)
+        for drawn in counts:
+            drawn[:] = np.bincount(random.integers(0, units, units), minlength=units)
         return cls("day" if by_day else "row", unit_of, counts)
 
     @property
@@ -85,9 +86,12 @@ class Resamples:
     def _auc(self, labels: NDArray[Any], probabilities: Doubles) -> Doubles:
         ranks = Ranks.of(labels, probabilities)
         unit_of = self.unit_of[ranks.order]
-        step = max(1, CHUNK // len(labels))
-        parts = [self.counts[i : i + step] for i in range(0, len(self.counts), step)]
-        return np.concatenate([ranks.auc(counts[:, unit_of]) for counts in parts])
+        return np.concatenate([ranks.auc(counts[:, unit_of]) for counts in self._parts(len(labels))])
+
+    def _parts(self, width: int) -> list[NDArray[np.uint16]]:
+        """The counts some resamples at a time, as many as take ``CHUNK`` numbers of so many each."""
+        step = max(1, CHUNK // width)
+        return [self.counts[i : i + step] for i in range(0, len(self.counts), step)]
 
     def loss(self, target: Target, labels: NDArray[Any], answers: Doubles) -> Doubles:
         """The loss in each resample, float64 ``[resamples]``."""
@@ -106,8 +110,9 @@ class Resamples:
 
     def _sums(self, *values: Doubles) -> list[Doubles]:
         """The sum of each value over the rows that were drawn, by resample."""
-        counts = self.counts.astype(np.float64)
-        return [counts @ np.bincount(self.unit_of, weights=one) for one in values]
+        by_unit = np.column_stack([np.bincount(self.unit_of, weights=one) for one in values])
+        sums = np.concatenate([counts.astype(np.float64) @ by_unit for counts in self._parts(self.units)])
+        return list(sums.T)
 
 
 @dataclass(frozen=True)

@@ -327,9 +327,13 @@ def build(
     return Loop(fresh.to(train.device), config, train, validation, share)
 
 
-def levelled(network: Network, rows: Tensors) -> Network:
-    """Set the last bias so that the mean answer for the rows that it was trained on is their labels' mean."""
-    shift = fit_shift(rows.target, rows.labels.cpu().numpy(), predict_scores(network, rows))
+def levelled(network: Network, rows: Tensors, temperature: float = 1.0) -> Network:
+    """Set the last bias so that the mean answer for the rows that it was trained on is their labels' mean.
+
+    At the temperature with which it will answer: that draws every answer towards a half, and their mean with them.
+    """
+    scores = predict_scores(network, rows) / temperature
+    shift = temperature * fit_shift(rows.target, rows.labels.cpu().numpy(), scores)
     with torch.no_grad():
         network.head.bias.add_(shift)
     return network

@@ -17,6 +17,7 @@ from include.target import Target
 Doubles = NDArray[np.float64]
 
 CALIBRATION_BINS = 15
+ROWS_A_BIN = 100
 #: Answers are kept this far from 0 (probabilities from 1, too), so that one wrong certainty does not make the loss
 #: infinite.
 EDGE = 1e-7
@@ -97,14 +98,18 @@ def row_losses(target: Target, labels: NDArray[Any], answers: Doubles) -> Double
     return losses
 
 
-def calibration_error(target: Target, labels: NDArray[Any], answers: Doubles, bins: int = CALIBRATION_BINS) -> float:
+def calibration_error(target: Target, labels: NDArray[Any], answers: Doubles, bins: int | None = None) -> float:
     """Mean |mean label - mean answer| over bins of equal count, answers rising; for counts by the mean label.
 
-    For probabilities it is the expected calibration error. 0 if all labels are 0.
+    For probabilities it is the expected calibration error. 0 if all labels are 0. By default a bin has ``ROWS_A_BIN``
+    rows at least, as the error of fewer is mostly chance, and there are ``CALIBRATION_BINS`` at most. Rows of one
+    answer count with their mean label: which of them come first says nothing.
     """
-    order = np.argsort(answers, kind="stable")
-    y = np.array_split(np.asarray(labels, dtype=np.float64)[order], bins)
-    p = np.array_split(np.asarray(answers, dtype=np.float64)[order], bins)
+    bins = bins or max(1, min(CALIBRATION_BINS, len(labels) // ROWS_A_BIN))
+    distinct, place, counts = np.unique(np.asarray(answers, np.float64), return_inverse=True, return_counts=True)
+    means = np.bincount(place, weights=np.asarray(labels, dtype=np.float64)) / counts
+    ranked = np.repeat(np.arange(len(distinct)), counts)
+    y, p = np.array_split(means[ranked], bins), np.array_split(distinct[ranked], bins)
     off = sum(len(a) * abs(float(a.mean() - b.mean())) for a, b in zip(y, p, strict=True) if len(a)) / len(labels)
     mean = float(np.mean(labels, dtype=np.float64))
     return off if target.kind == "binary" else off / mean if mean else 0.0

@@ -149,6 +149,11 @@ def _limits(story: Story, evaluation: Evaluation) -> list[str]:
             "Intervals come from drawing rows, since there are too few test days to draw days: "
             "how days differ from each other is not in them."
         )
+    if seen := story.lineage.get("validation_days_seen"):
+        said.append(
+            f"The weights that it began with had learned from {seen} of the {len(story.dataset.split.validation)} "
+            "validation days: figures of those days, and what was chosen by them, favour it."
+        )
     said.append("A difference whose interval holds zero is no evidence that one of the two is better.")
     if evaluation.slices:
         said.append("Slices are many and some are small: a few stand out by chance.")

@@ -21,6 +21,8 @@ class Recipe:
     loop: LoopConfig
     parts: int
     material: Material
+    #: At which the network will answer.
+    temperature: float = 1.0
 
     def train(self, device: torch.device, share: Share = ALONE) -> Network:
         """The network with its averaged weights, levelled on the rows, in evaluation mode on the device."""
@@ -30,7 +32,7 @@ class Recipe:
         loop = build(material.encoders, self.network, self.loop, rows, nothing, material.start_weights, share)
         for _ in range(self.parts):
             loop.train_part()
-        return levelled(averaged_network(loop), rows)
+        return levelled(averaged_network(loop), rows, self.temperature)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import pyarrow.fs
 from include.broadcast import Announce, announcer, rfc3339
 from include.bundle.bundle import Bundle, BundleError, Contents, Predictor, canonical, write_bundle
 from include.bundle.store import ObjectMissing, ObjectStore, S3Store
-from include.champion import load_champion, overlap
+from include.champion import days_learned, load_champion, overlap
 from include.ledger import champion
 from include.locations import LANDING_BUCKET, MODELS_BUCKET, Models, Topics, reference_key
 from include.search import SearchSpace
@@ -36,6 +36,7 @@ from include.training import messages
 from include.training.dataset import (
     Dataset,
     DatasetError,
+    Split,
     Tables,
     closed_days,
     load_dataset,
@@ -180,9 +181,10 @@ def _train(request: Request, systems: Systems, use_case: UseCase, scratch: Scrat
     sizes = {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)}
     stages.done("dataset", f"rows {sizes}, {len(use_case.features.features)} features, versions {dataset.versions}")
     former, note = _champion(systems.models, use_case, pins)
-    continued = former if request.start == "champion" else None
+    continued, seen = None, 0
     if request.start == "champion":
-        print(f"going on from {former.model_id[:12]}" if former else f"starting afresh: {note}", flush=True)
+        continued, seen, words = _predecessor(systems.models, use_case, former, note, dataset.split)
+        print(words, flush=True)
     predecessor = continued.predictor if continued else None
     material = Material.following(predecessor, use_case.features, dataset.train, dataset.validation, scratch)
     dataset = dataset.once_encoded()
@@ -202,7 +204,7 @@ def _train(request: Request, systems: Systems, use_case: UseCase, scratch: Scrat
     stages.done(
         "evaluation", f"intervals from {evaluation.resamples} resamples of {evaluation.units} {evaluation.unit}s"
     )
-    lineage = _lineage(request, pins, continued, dataset, found, team)
+    lineage = _lineage(request, pins, continued, dataset, found, team) | {"validation_days_seen": seen}
     return _write(request, systems, use_case, dataset, found, finished.final, rivals, evaluation, lineage, stages)
 
 
@@ -241,6 +243,24 @@ def _champion(models: ObjectStore, use_case: UseCase, pins: Pins) -> tuple[Bundl
     except (BundleError, ObjectMissing) as error:
         # The gate will stop at it; hours of search need not.
         return None, f"the champion cannot be loaded: {error}"
+
+
+def _predecessor(
+    models: ObjectStore, use_case: UseCase, former: Bundle | None, note: str, split: Split
+) -> tuple[Bundle | None, int, str]:
+    """The champion to go on from, how many validation days its weights have learned from, and what to say of it.
+
+    None where they have learned from test days: the candidate would be judged on what it knows.
+    """
+    if former is None:
+        return None, 0, f"starting afresh: {note}"
+    learned = days_learned(models, use_case.name, former.model_id)
+    known = learned & set(split.test)
+    if known:
+        return None, 0, f"starting afresh: the champion's weights have learned from {len(known)} of the test days"
+    seen = len(learned & set(split.validation))
+    of = f", which has learned from {seen} of {len(split.validation)} validation days" if seen else ""
+    return former, seen, f"going on from {former.model_id[:12]}{of}"
 
 
 def _search(request: Request, systems: Systems, space: SearchSpace, material: Material) -> SearchResult:

@@ -261,13 +261,23 @@ def _collect(grid: tune.ResultGrid, material: Material, plan: SearchPlan) -> Sea
 
 def _summary(index: int, result: Any) -> TrialSummary:
     metrics = result.metrics or {}
+    # A search whose time is over stops trials where they are: what can be restored is of an earlier part.
+    kept = _of_checkpoint(result) or metrics
     finished = "finished" if metrics.get("finished") else "stopped"
     return TrialSummary(
         trial_id=str(metrics.get("trial_id") or f"trial-{index}"),
         status="failed" if result.error else finished,
         config=json.loads(json.dumps(result.config or {})),
-        epochs=float(metrics.get("epoch", 0)),
-        validation_skill=metrics.get("best_skill"),
-        validation_loss=metrics.get(METRIC),
+        epochs=float(kept.get("epoch", 0)),
+        validation_skill=kept.get("best_skill"),
+        validation_loss=kept.get(METRIC),
         seconds=float(metrics.get("time_total_s", 0.0)),
     )
+
+
+def _of_checkpoint(result: Any) -> Mapping[str, Any]:
+    """What a trial had reported when its newest checkpoint was written; nothing if it has none."""
+    if result.checkpoint is None:
+        return {}
+    reported: dict[str, Mapping[str, Any]] = {kept.path: metrics for kept, metrics in result.best_checkpoints or []}
+    return reported.get(result.checkpoint.path, {})

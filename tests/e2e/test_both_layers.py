@@ -19,9 +19,9 @@ import pytest
 
 from include import ledger
 from include.bundle.store import S3Store
+from include.champion import lineage_of
 from include.lake import open_table
 from include.locations import MODELS_BUCKET
-from include.rollback import lineage_of
 from include.settings import S3Settings
 from local_stack.airflow_api import AirflowApi, now
 from local_stack.analyst import query_hive, query_mysql

@@ -10,8 +10,8 @@ import pytest
 
 from include import ledger
 from include.bundle.store import S3Store
+from include.champion import lineage_of
 from include.locations import MODELS_BUCKET
-from include.rollback import lineage_of
 from include.settings import S3Settings
 from local_stack.airflow_api import AirflowApi
 from local_stack.analyst import query_hive

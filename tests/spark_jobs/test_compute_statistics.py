@@ -81,4 +81,6 @@ def test_a_feature_that_has_moved_has_drifted(rows: DataFrame) -> None:
     assert found["size"]["rows"] == 300
     assert not math.isnan(found["size"]["psi"])
     assert drift_rows(rows, [SIZE], Spans(FIRST, FIRST)) == []
+    none = drift_rows(rows.where("false"), [KIND, SIZE], SPANS)
+    assert [(row["rows"], math.isnan(row["psi"])) for row in none] == [(0, True)] * 2
     assert np.isfinite(found["size"]["psi"])

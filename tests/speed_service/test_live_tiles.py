@@ -52,6 +52,14 @@ def test_the_newest_value_of_each_tile_counts_however_messages_are_grouped(updat
         assert counted(live.index(frozenset()), START + 1000, key) == expected
 
 
+def test_a_fact_that_is_dated_years_ahead_ages_nothing() -> None:
+    live = LiveTiles(USE_CASE, 31)
+    live.apply([tile(START), progress(START + 20), tile(START + 60 * 24 * 365)])
+    for _ in range(2):
+        assert counted(live.index(frozenset()), START + 10) == 1
+        live.apply([tile(START + 5, key="JFK")])
+
+
 def test_what_is_no_message_or_of_an_unknown_kind_is_left_out() -> None:
     live = LiveTiles(USE_CASE, 31)
     wrong = encode(TileUpdate("departures_by_origin", "EWR", minute_text(START), [1]))

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.target import BINARY
-from include.training.finish import refit
-from include.training.loop import Loop, LoopConfig, build, parts_of, predict, rate_factor, shuffled
+from include.training.finish import refit, validated
+from include.training.loop import Loop, LoopConfig, build, parts_of, predict, predict_scores, rate_factor, shuffled
 from include.training.metrics import loss as loss_of
 from include.training.network import NetworkConfig
 from tests.training.synthetic import days, material, rows
@@ -133,3 +133,17 @@ def test_the_rate_warms_up_and_falls() -> None:
     assert rate_factor(0.0, 10) < 0.1
     assert rate_factor(1.0, 10) > 0.9
     assert rate_factor(10.0, 10) == pytest.approx(0.05)
+
+
+def test_a_temperature_moves_no_level() -> None:
+    """A network that is too sure of itself: its answers are drawn towards a half, and their mean stays the labels'."""
+    loop = make(epochs=6)
+    run(loop)
+    loop.best["head.weight"] *= 4.0
+    found = validated(loop, MATERIAL, np.arange(len(VALIDATION)) % 7)
+    assert found.temperature > 1.0
+    answers = found.answers(TRAIN.columns)
+    assert answers.mean() == pytest.approx(TRAIN.labels.mean(), abs=1e-4)
+    last = refit(loop, MATERIAL, torch.device("cpu"), temperature=2.0)
+    both = MATERIAL.target.respond(predict_scores(last, MATERIAL.all_tensors(torch.device("cpu"))) / 2.0)
+    assert both.mean() == pytest.approx(MATERIAL.labels.mean(), abs=1e-4)

@@ -148,6 +148,9 @@ def assert_a_run_goes_on_from_the_champion(systems: Systems, model_id: str) -> N
     former, later = (load_bundle(systems.models, "shops", one, FEATURES) for one in (model_id, result["model_id"]))
     assert later.lineage["continued_from"] == later.lineage["parent"] == model_id
     assert former.lineage["continued_from"] is None
+    assert (later.lineage["validation_days_seen"], former.lineage["validation_days_seen"]) == (1, 0)
+    card = read_files(systems.models, "shops", later.model_id)["card/model_card.md"].decode()
+    assert "had learned from 1 of the 1 validation days" in card
     assert later.predictor.encoders.to_json() == former.predictor.encoders.to_json()
     assert later.predictor.network.config.width == former.predictor.network.config.width
     assert {"width", "layers"}.isdisjoint(later.lineage["config"])

@@ -20,7 +20,7 @@ from include.target import BINARY
 from include.training.log_lines import PROGRESS
 from include.training.material import Material
 from include.training.progress import ProgressPrinter, progress
-from include.training.tune import SearchPlan, search
+from include.training.tune import SearchPlan, _summary, search
 from local_stack.layout import REPO_ROOT
 from tests.training.synthetic import days, material, rows
 
@@ -45,6 +45,28 @@ def test_progress_counts_trials_and_names_the_best() -> None:
         "trials": 8,
         "best": {"validation_auc": 0.7, "validation_log_loss": 0.3},
     }
+
+
+def test_a_trial_that_was_cut_off_is_judged_by_what_can_be_restored() -> None:
+    """One told a better loss after its checkpoint, another's checkpoint is its last; a third has none."""
+
+    def trial(name: str, told: float, kept: float | None) -> SimpleNamespace:
+        checkpoint = None if kept is None else SimpleNamespace(path=f"{name}/newest")
+        older = SimpleNamespace(path=f"{name}/older"), {"best_loss": 0.9, "epoch": 0.125, "best_skill": 0.5}
+        newest = checkpoint, {"best_loss": kept, "epoch": 2.0, "best_skill": 0.7}
+        metrics = {"trial_id": name, "best_loss": told, "epoch": 3.5, "best_skill": 0.8, "finished": False}
+        kept_ones = [older, newest] if checkpoint else []
+        return SimpleNamespace(
+            metrics=metrics, checkpoint=checkpoint, best_checkpoints=kept_ones, error=None, config={}
+        )
+
+    found = [_summary(i, one) for i, one in enumerate([trial("a", 0.40, 0.45), trial("b", 0.42, 0.42)])]
+    assert [(one.validation_loss, one.validation_skill, one.epochs) for one in found] == [
+        (0.45, 0.7, 2.0),
+        (0.42, 0.7, 2.0),
+    ]
+    without = _summary(2, trial("c", 0.3, None))
+    assert (without.validation_loss, without.epochs) == (0.3, 3.5)
 
 
 @pytest.mark.integration
