@@ -204,6 +204,11 @@ def newest_days(frame: DataFrame, days: int) -> DataFrame:
     return frame.where(F.col("ds") >= first.isoformat())
 
 
+def with_open_facts(closed: DataFrame, source: OpenSource, contract: Contract) -> DataFrame:
+    """The facts of closed days, and those of open ones after them, as statistics read them."""
+    return closed.select(*contract.field_names, "available_at", "moment", "ds").unionByName(source.facts)
+
+
 def batch_frames(
     spark: SparkSession, use_case: UseCase, span: Span, predictions: DataFrame, sources: Mapping[str, OpenSource]
 ) -> dict[str, DataFrame]:
@@ -213,9 +218,7 @@ def batch_frames(
     """
     name = use_case.name
     facts = {
-        c.name: facts_for(spark, name, c, span.first, span.last)
-        .select(*c.field_names, "available_at", "moment", "ds")
-        .unionByName(sources[c.name].facts)
+        c.name: with_open_facts(facts_for(spark, name, c, span.first, span.last), sources[c.name], c)
         for c in use_case.sources
     }
     facts[LABELS.name] = of_days(read_table(spark, name, LABELS.name), span.first, span.last)
@@ -251,10 +254,8 @@ def open_frames(
     """
     facts, last = {}, span.last.isoformat()
     for contract in use_case.sources:
-        announced = facts_for(spark, use_case.name, contract, span.last, span.last).select(
-            *contract.field_names, "available_at", "moment", "ds"
-        )
-        facts[contract.name] = announced.unionByName(sources[contract.name].facts)
+        announced = facts_for(spark, use_case.name, contract, span.last, span.last)
+        facts[contract.name] = with_open_facts(announced, sources[contract.name], contract)
     labels = read_table(spark, use_case.name, LABELS.name)
     facts[LABELS.name] = labels.where(F.col("ds") > last)
     events = [events_of(sources[contract.name].facts, contract) for contract in use_case.sources]

@@ -38,8 +38,9 @@ class NumericEncoder:
         if known.size == 0:
             return cls(name, 0.0, 1.0, ())
         edges = np.unique(np.quantile(known, np.linspace(0.0, 1.0, bins + 1)))
-        scale = float(known.std())
-        return cls(name, float(known.mean()), scale if scale > 0 else 1.0, tuple(edges) if edges.size > 1 else ())
+        # Of equal values the deviation can be a rounding error, by which any other value would be far out.
+        scale = float(known.std()) if edges.size > 1 else 0.0
+        return cls(name, float(known.mean()), scale or 1.0, tuple(edges) if edges.size > 1 else ())
 
     @property
     def scaled_edges(self) -> tuple[float, ...]:

@@ -1,13 +1,13 @@
 """Refresh's pure parts: the recent days, DDL, the one statement that swaps, times as text."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from include.predictions.positions import Unread
-from include.spark_jobs.open_day import once, to_read
+from include.spark_jobs.open_day import OpenSource, once, to_read
 from include.spark_jobs.refresh_serving import (
     NothingToServe,
     identifier,
@@ -19,6 +19,7 @@ from include.spark_jobs.refresh_serving import (
     stamped,
     swap_statement,
     view_ddl,
+    with_open_facts,
     with_text_times,
     with_thresholds,
 )
@@ -65,6 +66,27 @@ def test_a_fact_of_the_open_day_counts_once_and_the_first_time(spark: SparkSessi
     rows = [("a", 0, 7, "second"), ("a", 0, 3, "first"), ("b", 0, 1, "again"), ("b", -1, 0, "in the lake")]
     facts = spark.createDataFrame(rows, "id string, partition int, offset bigint, which string")
     assert {row["id"]: row["which"] for row in once(facts, contract).collect()} == {"a": "first", "b": "in the lake"}
+
+
+def test_the_last_hour_of_a_closed_day_is_counted_when_its_fact_comes(spark: SparkSession) -> None:
+    """A count of 23:00 to 24:00 is known at midnight: it is a fact of the open day, and speaks of the closed one."""
+    use_case = load_use_case("bike_share")
+    contract = use_case.source("hires")
+    day, hour = datetime(2011, 2, 6, tzinfo=UTC), timedelta(hours=1)
+    types = {"starts_at": "timestamp", "total": "int", "casual": "int"}
+    schema = ", ".join(f"{name} {types.get(name, 'string')}" for name in contract.field_names)
+
+    def facts(*hours: int) -> DataFrame:
+        rows = []
+        for number in hours:
+            given = {"starts_at": day + number * hour, "total": 10, "casual": 4, "city": "Washington"}
+            known = day + (number + 1) * hour
+            rows.append((*(given.get(name) for name in contract.field_names), known, known, f"{known:%Y-%m-%d}"))
+        return spark.createDataFrame(rows, f"{schema}, available_at timestamp, moment timestamp, ds string")
+
+    found = with_open_facts(facts(21, 22), OpenSource(facts(23), {}, None), contract)
+    (closed,) = use_case.serving.statistics["daily_stats"]({"hires": found}).collect()
+    assert (closed["ds"], closed["hired"], closed["hours_counted"]) == ("2011-02-06", 30, 3)
 
 
 def test_all_tables_are_swapped_by_one_statement() -> None:

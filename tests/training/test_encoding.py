@@ -48,3 +48,9 @@ def test_edges_rise_and_span_the_values(values: list[float]) -> None:
     if edges:
         assert edges[0] == min(values)
         assert edges[-1] == max(values)
+
+
+def test_a_constant_has_a_scale_of_one_whatever_its_mean_is_rounded_to() -> None:
+    found = NumericEncoder.fit("x", np.full(1000, 0.3), 24)
+    assert (found.scale, found.edges) == (1.0, ())
+    assert np.full(1000, 0.3).std() != 0.0, "else this tests nothing"
