@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
 
 from include import book
 from include.features.spec import Feature
@@ -79,16 +80,18 @@ def labelled(spark: SparkSession, use_case: UseCase, spans: Spans) -> DataFrame:
     return features.join(labels.select("subject_id", "label", "ds"), ["subject_id", "ds"])
 
 
-def value_text(feature: str) -> Column:
-    """A feature's value as text, whole numbers without a fraction; null is its own value."""
-    column = F.col(feature)
-    whole = F.when(column.try_cast("double") == F.floor(column.try_cast("double")), column.try_cast("bigint"))
-    return F.coalesce(whole.cast("string"), column.cast("string"), F.lit("(none)"))
+def value_text(rows: DataFrame, feature: str) -> Column:
+    """A feature's value as text, of numbers whole ones without a fraction; null is its own value."""
+    column, none = F.col(feature), F.lit("(none)")
+    if isinstance(rows.schema[feature].dataType, StringType):
+        return F.coalesce(column, none)  # 07 and 7 are two
+    whole = F.when(column == F.floor(column), column.try_cast("bigint"))
+    return F.coalesce(whole.cast("string"), column.cast("string"), none)
 
 
 def counts_by_day(rows: DataFrame, feature: str) -> Counts:
     """Count subjects and positives of each value and day."""
-    named = rows.select(value_text(feature).alias("value"), "ds", "label")
+    named = rows.select(value_text(rows, feature).alias("value"), "ds", "label")
     found = named.groupBy("value", "ds").agg(F.count("*").alias("rows"), F.sum("label").alias("positives")).collect()
     days = tuple(sorted({row["ds"] for row in found}))
     place = {ds: number for number, ds in enumerate(days)}

@@ -29,7 +29,7 @@ class Rung:
         """
         if trial in self._losses:
             return trial in self._passed
-        if math.isnan(loss):
+        if not math.isfinite(loss):
             return False
         better = sum(other < loss for other in self._losses.values())
         self._losses[trial] = loss

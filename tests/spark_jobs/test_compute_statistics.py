@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from include.features.spec import Feature
 from include.spark_jobs.compute_statistics import (
@@ -59,6 +60,8 @@ def test_counts_are_by_value_and_day(rows: DataFrame) -> None:
     assert set(counts.rows["a"]) == {10.0}
     assert list(counts.positives["a"][:2]) == [4.0, 3.0]
     assert set(counts_by_day(rows, "size").rows) >= {"(none)", "7", "13"}
+    codes = rows.withColumn("code", F.when(F.col("kind") == "a", "07").otherwise("7"))
+    assert set(counts_by_day(codes, "code").rows) == {"07", "7"}, "a text is no number"
 
 
 def test_a_value_is_compared_with_all_others_and_with_the_month_before(rows: DataFrame) -> None:

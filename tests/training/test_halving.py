@@ -42,7 +42,8 @@ def test_a_trial_that_comes_twice_gets_the_same_answer() -> None:
 
 
 def test_what_is_no_number_never_goes_on() -> None:
-    assert not Rung(4).goes_on("broken", math.nan)
+    for loss in (math.nan, math.inf):
+        assert not Rung(4).goes_on("broken", loss)
 
 
 def test_the_scheduler_asks_the_rung_that_was_reached() -> None:
