@@ -32,7 +32,7 @@ def live_for(steps: int, use_case: UseCase, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(live.Nights, "pass_time", pass_time)
     with pytest.raises(Enough):
-        live.live(use_case, os.environ, timedelta(seconds=1))
+        live.live(use_case, os.environ, live.utc_now().date(), timedelta(seconds=1))
 
 
 def sent(use_case: UseCase, source: str) -> list[dict[str, Any]]:
