@@ -48,3 +48,20 @@ def test_a_button_opens_the_form_of_its_dag(airflow: BrowserContext, button: str
     expect(form).to_be_visible()
     expect(form).to_contain_text(field)
     page.close()
+
+
+def test_a_form_is_sent_with_its_optional_field_empty(airflow: BrowserContext) -> None:
+    """Airflow's button stays grey while a field is empty that it takes for required."""
+    page = airflow.new_page()
+    page.goto("/plugin/models-and-books")
+    page.frame_locator("iframe[title='Models and books']").get_by_role("link", name="Retract or restore a day").click()
+    form = page.get_by_role("dialog")
+    button = form.get_by_test_id("trigger-dag-submit")
+    expect(button).to_be_disabled()
+    form.locator("[name=element_ds]").fill("2013-01-07")
+    form.locator("[name=element_reason]").fill("a dry run")
+    form.locator("[name=element_source]").first.click(force=True)
+    page.get_by_role("option", name="weather").first.click()
+    expect(form.locator("[name=element_file]")).to_have_value("")
+    expect(button).to_be_enabled()
+    page.close()
