@@ -1,6 +1,6 @@
 """Ray: a head node with its job API, and as many nodes besides it as the profile says; every call needs the token.
 
-Several of Ray's own ports listen on all interfaces whatever address it is given; the token is what guards them.
+On one machine all its ports stay on loopback, for which Ray has one switch (see ``_env``).
 """
 
 from __future__ import annotations
