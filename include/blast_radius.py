@@ -83,7 +83,7 @@ def blast_radius(
     found: Sequence[Withdrawal],
     derived: Collection[str],
 ) -> BlastRadius:
-    """Look up what depends on the files in ``found``, all of one source and day; ``derived``: the preprocessed days."""
+    """Look up what depends on the files in ``found``, all of one source and day; ``derived``: what can be derived."""
     source, day = found[0].source, date.fromisoformat(found[0].ds)
     files = tuple(one.landing_key for one in found)
     impact = impact_of(use_case, source, day)

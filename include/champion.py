@@ -4,7 +4,7 @@ The training run and the gate both compare with it, by the same rules. It does n
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from include.bundle.bundle import Bundle, FeatureMismatch, load_bundle
@@ -39,14 +39,18 @@ def days_learned(models: ObjectStore, use_case: str, model_id: str) -> set[str]:
     ancestor: str | None = model_id
     while ancestor is not None:
         lineage = lineage_of(models, use_case, ancestor)
-        split = lineage.get("split", {})
-        days |= {day for part in ("train", "validation") if part in split for day in split[part]["days"]}
+        # One that names no days may have learned from any: nothing can be said of those.
+        days |= _own_days(lineage) if "split" in lineage else set()
         ancestor = lineage.get("continued_from")
     return days
 
 
 def overlap(champion: Bundle, test_days: Iterable[str]) -> str:
     """Say so if the champion has seen the days it is tested on: the comparison then favours it."""
-    split = champion.lineage["split"]
-    seen = {*split["train"]["days"], *split["validation"]["days"]} & set(test_days)
+    seen = _own_days(champion.lineage) & set(test_days)
     return f"the champion was trained on {len(seen)} of the test days" if seen else ""
+
+
+def _own_days(lineage: Mapping[str, Any]) -> set[str]:
+    """The days that a model was trained on, but for those of the models that it went on from."""
+    return {*lineage["split"]["train"]["days"], *lineage["split"]["validation"]["days"]}

@@ -1,7 +1,7 @@
 """Which days depend on facts of a source, and so are derived again when those change: tiles, features, labels.
 
-Pure, but for the days that are closed. It asks the declared windows, not the tables, so that no day is forgotten; a day
-that turns out to be the same is written again with the same rows.
+Pure, but for the days that are closed and the files that came. It asks the declared windows, not the tables, so that no
+day is forgotten; a day that turns out to be the same is written again with the same rows.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from include import book
+from include import book, lake
+from include.tables import LANDING_FILES
 from include.tiles.spec import days_of_history
 from include.use_case import UseCase
 
@@ -74,7 +75,15 @@ def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
 
 def ranges_to_derive(use_case: UseCase, source: str, days: Iterable[date]) -> list[tuple[date, date]]:
     """The spans to preprocess again after a source's facts of some days have changed."""
-    return ranges(days_to_derive(use_case, source, days, derivable(use_case, book.closed_days(use_case, book.INGEST))))
+    return ranges(days_to_derive(use_case, source, days, derivable_now(use_case)))
+
+
+def ranges_left_behind(use_case: UseCase, run_id: str, days: Iterable[date]) -> list[tuple[date, date]]:
+    """The spans to preprocess again after a run has ingested and preprocessed some days (see ``left_behind``)."""
+    own = list(days)
+    files = lake.read_rows(use_case.name, LANDING_FILES.name, ds=book.names_of(own))
+    closed = book.closed_since(use_case, book.PREPROCESS)
+    return left_behind(use_case, files, run_id, own, {ds: closed.get(ds) for ds in derivable_now(use_case)})
 
 
 def left_behind(
@@ -101,6 +110,11 @@ def left_behind(
 
 def _before(closed: datetime | None, ingested: datetime) -> bool:
     return closed is not None and closed < ingested
+
+
+def derivable_now(use_case: UseCase) -> set[str]:
+    """The days that can be preprocessed, by the book (see ``derivable``)."""
+    return derivable(use_case, book.closed_days(use_case, book.INGEST))
 
 
 def derivable(use_case: UseCase, ingested: Collection[str]) -> set[str]:

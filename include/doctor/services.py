@@ -9,9 +9,9 @@ from importlib.metadata import version
 import httpx
 
 from include.doctor.finding import Finding, Trouble, reach_url
-from include.doctor.stores import use_case_name
 from include.doctor.warehouse import judged_version
 from include.settings import require
+from include.use_cases import chosen_use_case
 
 RAY_SETTINGS = "RAY_ADDRESS and RAY_AUTH_TOKEN (in Airflow the connection lambda_dl_ray)"
 PREDICTOR_SETTINGS = "PREDICTOR_URL and PREDICTOR_TOKEN (in Airflow the connection lambda_dl_predictor)"
@@ -57,12 +57,12 @@ def check_predictor(environment: Mapping[str, str]) -> Iterator[Finding]:
     url, token = require(environment, "PREDICTOR_URL").rstrip("/"), require(environment, "PREDICTOR_TOKEN")
     reach_url(url, f"start the predictor, or correct {PREDICTOR_SETTINGS}")
     _json(_ask("GET", f"{url}/healthz", "", PREDICTOR_SETTINGS), PREDICTOR_SETTINGS)
-    path = f"{url}/v1/{use_case_name(environment)}/predict"
+    path = f"{url}/v1/{chosen_use_case(environment)}/predict"
     answer = _ask("POST", path, token, PREDICTOR_SETTINGS, json={"subjects": []})
     if answer.status_code in REFUSED:
         raise Trouble("the predictor refuses this token", "correct PREDICTOR_TOKEN: it was started with another")
     if answer.status_code == 404:
-        name = use_case_name(environment)
+        name = chosen_use_case(environment)
         raise Trouble(f"the predictor does not serve use case {name}", "start it with LAMBDA_DL_USE_CASE set to it")
     yield Finding(f"{url} answers and takes the token")
     ready = _ask("GET", f"{url}/readyz", "", PREDICTOR_SETTINGS)

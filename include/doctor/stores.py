@@ -27,11 +27,6 @@ MYSQL_SETTINGS = "MYSQL_HOST, MYSQL_PORT, MYSQL_USER and MYSQL_PASSWORD (in Airf
 METADATA_SECONDS = 10.0
 
 
-def use_case_name(environment: Mapping[str, str]) -> str:
-    """The deployment's use case."""
-    return chosen_use_case(environment)
-
-
 def check_s3(environment: Mapping[str, str]) -> Iterator[Finding]:
     """The store answers, the key may use the three buckets, and of two conditional puts one wins."""
     settings = S3Settings.from_environment(environment)
@@ -117,7 +112,7 @@ def check_kafka(environment: Mapping[str, str]) -> Iterator[Finding]:
         do = f"correct advertised.listeners of broker {broker.id}: it sends clients there"
         reach(str(broker.host), broker.port, do)
     yield Finding(f"{len(cluster.brokers)} brokers answer where they say they are")
-    topics, compacted = wanted_topics(use_case_name(environment))
+    topics, compacted = wanted_topics(chosen_use_case(environment))
     yield from judged_topics(topics, compacted, cluster.topics)
     yield from _compacted(admin, [name for name in compacted if name in cluster.topics])
 

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from include.doctor.finding import Finding, Trouble, host_and_port, reach
-from include.doctor.stores import use_case_name
 from include.settings import HiveSettings, require
+from include.use_cases import chosen_use_case
 
 METASTORE_SETTINGS = "METASTORE_URI (in Airflow the connection lambda_dl_metastore)"
 HIVE_SETTINGS = "HIVE_HOST and HIVE_PORT (in Airflow the connection lambda_dl_hive)"
@@ -160,7 +160,7 @@ def check_spark(environment: Mapping[str, str]) -> Iterator[Finding]:
         for each in master.removeprefix("spark://").split(","):
             host, port = host_and_port(f"spark://{each}", f"correct {SPARK_SETTINGS}")
             reach(host, port, f"start the master, or correct {SPARK_SETTINGS}")
-    code, said = _submitted({**environment, "LAMBDA_DL_USE_CASE": use_case_name(environment)})
+    code, said = _submitted({**environment, "LAMBDA_DL_USE_CASE": chosen_use_case(environment)})
     answer = re.search(rf"^{ANSWER}(.+)$", said, re.MULTILINE)
     if code == 0 and answer is not None:
         yield Finding(f"{master}: {answer[1]}")

@@ -114,10 +114,9 @@ def days_released(*, params: dict[str, Any], run_id: str, dag_run: Any) -> list[
 @task
 def list_blast_radius(*, params: dict[str, Any], run_id: str) -> dict[str, Any]:
     """List what depends on the day: files, days, rows in Hive and MySQL, models and the predictions they served."""
-    from include import book
     from include.blast_radius import blast_radius
     from include.bundle.store import S3Store
-    from include.impact import derivable
+    from include.impact import derivable_now
     from include.locations import MODELS_BUCKET
     from include.retraction import choose
     from include.settings import MysqlSettings, S3Settings
@@ -130,9 +129,8 @@ def list_blast_radius(*, params: dict[str, Any], run_id: str) -> dict[str, Any]:
         tables = Tables.on_s3(use_case.name, s3)
         now, event = datetime.now(UTC), EVENTS[params["action"]]
         found = choose(tables, use_case, event, params["source"], day, run_id, now, params["file"] or "")
-        derived = derivable(use_case, book.closed_days(use_case, book.INGEST))
         models, mysql = S3Store(s3, MODELS_BUCKET), MysqlSettings.from_environment()
-        radius = blast_radius(tables, models, mysql, use_case, found, derived)
+        radius = blast_radius(tables, models, mysql, use_case, found, derivable_now(use_case))
     for line in radius.lines():
         log.info("%s", line)
     return radius.to_json()

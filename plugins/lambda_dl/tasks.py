@@ -104,17 +104,11 @@ def close_preprocess_book(*, run_id: str, outlet_events: Any) -> list[str]:
 @task
 def days_left_behind(*, run_id: str, dag_run: Any) -> list[dict[str, Any]]:
     """The runs that derive again what was derived without the facts that this run has ingested; mostly none."""
-    from include import book, lake
-    from include.impact import derivable, left_behind
-    from include.tables import LANDING_FILES
+    from include.impact import ranges_left_behind
     from include.use_case import load_use_case
 
-    use_case, days = load_use_case(case_now().name), span_now().days()
     with connected(S3):
-        files = lake.read_rows(use_case.name, LANDING_FILES.name, ds=book.names_of(days))
-        closed = book.closed_since(use_case, book.PREPROCESS)
-        derived = {ds: closed.get(ds) for ds in derivable(use_case, book.closed_days(use_case, book.INGEST))}
-        spans = left_behind(use_case, files, run_id, days, derived)
+        spans = ranges_left_behind(load_use_case(case_now().name), run_id, span_now().days())
     for first, last in spans:
         log.info("derived before these facts came, so to be derived again: %s to %s", first, last)
     return runs_for(spans, dag_run.dag_id, run_id)

@@ -8,7 +8,7 @@ from include import book, lake, metrics
 from include.alerts import Alert, tell
 from include.broadcast import broadcast
 from include.bundle.store import S3Store
-from include.impact import derivable, left_behind, ranges_to_derive
+from include.impact import ranges_left_behind, ranges_to_derive
 from include.landing import s3_client
 from include.ledger import Entry, append
 from include.locations import LANDING_BUCKET, MODELS_BUCKET, SUCCESS_MARKER, Topics, landing_prefix
@@ -17,7 +17,7 @@ from include.retraction import choose, record, withdrawals
 from include.settings import KafkaSettings, MysqlSettings, S3Settings
 from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving, release_quarantine
 from include.spark_jobs.catalog import days_between
-from include.tables import LANDING_FILES, all_tables
+from include.tables import all_tables
 from include.target import BINARY
 from include.tombstones import Event
 from include.training.dataset import Tables
@@ -88,10 +88,7 @@ def deliver_anew(name: str, source: str, day: date, run_id: str) -> list[tuple[d
     ingest_raw.ingest(steps.session(), use_case, ingest_raw.plan_ingest(use_case, [day]), run_id)
     book.close_ingest_book(use_case, [day], run_id)
     _derived(use_case, day, day, run_id)
-    files = lake.read_rows(name, LANDING_FILES.name, ds=[day.isoformat()])
-    closed = book.closed_since(use_case, book.PREPROCESS)
-    derived = {ds: closed.get(ds) for ds in derivable(use_case, book.closed_days(use_case, book.INGEST))}
-    spans = left_behind(use_case, files, run_id, [day], derived)
+    spans = ranges_left_behind(use_case, run_id, [day])
     for first, last in spans:
         _derived(use_case, first, last, run_id)
     return spans
