@@ -137,9 +137,12 @@ drills: install ## servers and jobs killed at random moments while analysts read
 drill-compose: install ## the services of docker-compose.yml as processes in a network of their own; needs root or user namespaces
 	@$(PY) -m tests.drills.compose $(ARGS)
 
-lock: install ## resolve requirements.in and the jars again, and pin what comes out
+lock: install ## resolve each requirements.in and the jars again, and pin what comes out
 	@.local/boot/bin/uv pip compile requirements.in --override override.txt --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements.txt
+	@# The predictor answers as its training did: by the same versions.
+	@.local/boot/bin/uv pip compile speed_service/requirements.in --constraint requirements.txt --universal \
+	  --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o speed_service/requirements.txt
 	@.local/boot/bin/uv pip compile dashboard/requirements.in --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o dashboard/requirements.txt
 	@$(PY) -m local_stack.lock_jars

@@ -5,7 +5,6 @@ from airflow.sdk import DAG
 from lambda_dl.cases import CASES
 from lambda_dl.conventions import COSTLY, TRANSIENT, common, required_day
 from lambda_dl.deployment import DEPLOYMENT
-from lambda_dl.operators.derive_days import DERIVING_DAG, DeriveDaysOperator
 from lambda_dl.operators.load_days import LoadDaysOperator
 from lambda_dl.operators.spark_job import SparkJobOperator
 from lambda_dl.sensors.batch_event import DayAnnouncedSensor
@@ -13,7 +12,7 @@ from lambda_dl.sensors.landing import LandingSensor
 from lambda_dl.tasks import (
     close_ingest_book_of_window,
     close_preprocess_book,
-    days_left_behind,
+    derive_left_behind,
     require_earlier_days,
 )
 
@@ -43,19 +42,10 @@ for case in CASES:
             **TRANSIENT,
         )
         (wait >> ingest >> close_ingest_book_of_window() >> require_earlier_days() >> preprocess)
-        left_behind = days_left_behind()
         (
             preprocess
             >> announced
             >> close_preprocess_book.override(outlets=[case.features])()
             >> LoadDaysOperator(case=case)
-            >> left_behind
+            >> derive_left_behind(case)
         )
-        # Not waited for: one run of this DAG goes on at a time.
-        DeriveDaysOperator.partial(
-            task_id="derive_left_behind",
-            trigger_dag_id=case.dag_id(DERIVING_DAG),
-            wait_for_completion=False,
-            deferrable=False,
-            **TRANSIENT,
-        ).expand_kwargs(left_behind)

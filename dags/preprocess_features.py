@@ -8,7 +8,7 @@ from lambda_dl.deployment import DEPLOYMENT
 from lambda_dl.operators.load_days import LoadDaysOperator
 from lambda_dl.operators.spark_job import SparkJobOperator
 from lambda_dl.sensors.batch_event import DayAnnouncedSensor
-from lambda_dl.tasks import close_preprocess_book, require_earlier_days
+from lambda_dl.tasks import close_preprocess_book, derive_left_behind, require_earlier_days
 
 for case in CASES:
     with DAG(
@@ -40,4 +40,5 @@ for case in CASES:
             >> announced
             >> close_preprocess_book.override(outlets=[case.features])()
             >> LoadDaysOperator(case=case)
+            >> derive_left_behind(case)
         )

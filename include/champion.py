@@ -4,11 +4,11 @@ The training run and the gate both compare with it, by the same rules. It does n
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from include.bundle.bundle import Bundle, FeatureMismatch, load_bundle
-from include.bundle.store import ObjectStore
+from include.bundle.store import ObjectMissing, ObjectStore
 from include.locations import Models
 from include.use_case import UseCase
 
@@ -34,23 +34,24 @@ def lineage_of(models: ObjectStore, use_case: str, model_id: str) -> dict[str, A
 
 
 def days_learned(models: ObjectStore, use_case: str, model_id: str) -> set[str]:
-    """The days that a model's weights have learned from: its own, and those of the models that it went on from."""
+    """The days that a model's weights have learned from: its own, and those of the models that it went on from.
+
+    Of a model that names no days, or was deleted by hand, nothing can be said.
+    """
     days: set[str] = set()
     ancestor: str | None = model_id
     while ancestor is not None:
-        lineage = lineage_of(models, use_case, ancestor)
-        # One that names no days may have learned from any: nothing can be said of those.
-        days |= _own_days(lineage) if "split" in lineage else set()
+        try:
+            lineage = lineage_of(models, use_case, ancestor)
+        except ObjectMissing:
+            break
+        if "split" in lineage:
+            days.update(lineage["split"]["train"]["days"], lineage["split"]["validation"]["days"])
         ancestor = lineage.get("continued_from")
     return days
 
 
-def overlap(champion: Bundle, test_days: Iterable[str]) -> str:
-    """Say so if the champion has seen the days it is tested on: the comparison then favours it."""
-    seen = _own_days(champion.lineage) & set(test_days)
+def overlap(models: ObjectStore, champion: Bundle, test_days: Iterable[str]) -> str:
+    """Say so if the champion's weights know the days it is tested on: the comparison then favours it."""
+    seen = days_learned(models, champion.use_case, champion.model_id) & set(test_days)
     return f"the champion was trained on {len(seen)} of the test days" if seen else ""
-
-
-def _own_days(lineage: Mapping[str, Any]) -> set[str]:
-    """The days that a model was trained on, but for those of the models that it went on from."""
-    return {*lineage["split"]["train"]["days"], *lineage["split"]["validation"]["days"]}

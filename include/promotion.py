@@ -268,7 +268,7 @@ def _rival(
         return None, f"the champion was trained on retracted facts ({words_of(hit)}): judged against the base rate"
     champions = answers_of(lambda some: bundle.answers(some.columns), rows)
     found = compared(use_case, head.model_id, rows, answers, champions)
-    return found, overlap(bundle, _days(candidate, "test"))
+    return found, overlap(systems.models, bundle, _days(candidate, "test"))
 
 
 def compared(use_case: UseCase, champion_id: str, rows: Rows, answers: Doubles, champions: Doubles) -> Rival:

@@ -22,11 +22,12 @@ SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES))
 DAYS = days(6)
 
 
-def written(store: DirectoryStore) -> Entry:
+def written(store: DirectoryStore, former: str | None = None) -> Entry:
     data = rows(day_count=1, per_day=100)
     check = {name: values[:5] for name, values in data.columns.items()}
     lineage = {"split": {"train": {"days": DAYS[:3]}, "validation": {"days": DAYS[3:4]}, "test": {"days": DAYS[4:]}}}
-    model_id = write_bundle(store, "shops", Contents(FEATURES, untrained(data), {}, check, {}, lineage))
+    contents = Contents(FEATURES, untrained(data), {}, check, {}, lineage | {"continued_from": former})
+    model_id = write_bundle(store, "shops", contents)
     return Entry(1, "2020-01-07T00:00:00Z", "promoted", model_id, None, "test", "", "run-1")
 
 
@@ -36,8 +37,19 @@ def test_the_champion_is_loaded_and_says_which_test_days_it_has_seen(tmp_path: P
     bundle, note = load_champion(store, SHOPS, head.model_id)
     assert bundle is not None
     assert (bundle.model_id, note) == (head.model_id, "")
-    assert overlap(bundle, DAYS[4:]) == ""
-    assert overlap(bundle, DAYS[2:]) == "the champion was trained on 2 of the test days"
+    assert overlap(store, bundle, DAYS[4:]) == ""
+    assert overlap(store, bundle, DAYS[2:]) == "the champion was trained on 2 of the test days"
+
+
+def test_days_that_a_champion_knows_from_the_one_it_went_on_from_are_seen_too(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    split = {"train": {"days": DAYS[4:5]}, "validation": {"days": []}, "test": {"days": DAYS[5:]}}
+    store.put(Models("shops").bundle_prefix("a") + "lineage.json", json.dumps({"split": split}).encode())
+    bundle, _ = load_champion(store, SHOPS, written(store, former="a").model_id)
+    assert bundle is not None
+    assert overlap(store, bundle, DAYS[4:]) == "the champion was trained on 1 of the test days"
+    store.delete(Models("shops").bundle_prefix("a") + "lineage.json")
+    assert overlap(store, bundle, DAYS[4:]) == ""
 
 
 def test_a_model_has_learned_what_those_had_that_it_went_on_from(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def _train(request: Request, systems: Systems, use_case: UseCase, scratch: Scrat
         "refit", f"{epochs_of(found.loop.progress.best_part):g} epochs, temperature {finished.final.temperature:.3f}"
     )
     lightgbm = _lightgbm(request, material, found)
-    rivals = Rivals(lightgbm, former, overlap(former, dataset.split.test) if former else note)
+    rivals = Rivals(lightgbm, former, overlap(systems.models, former, dataset.split.test) if former else note)
     stages.done("rivals", f"LightGBM: {lightgbm.trials} of {lightgbm.asked} trials; {rivals.note or 'a champion'}")
     evaluation = _evaluate(finished, rivals, dataset, use_case, request.seed)
     stages.done(

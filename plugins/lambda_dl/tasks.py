@@ -12,14 +12,15 @@ from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import XComArg, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from lambda_dl.actor import actor_of
-from lambda_dl.cases import case_now
+from lambda_dl.cases import Case, case_now
 from lambda_dl.connections import HIVE, KAFKA, MYSQL, S3, connected
+from lambda_dl.conventions import TRANSIENT
 from lambda_dl.deployment import DEPLOYMENT
-from lambda_dl.operators.derive_days import runs_for
+from lambda_dl.operators.derive_days import DERIVING_DAG, DeriveDaysOperator, runs_for
 from lambda_dl.span import Span, SpanError, span_of, span_of_run
 
 log = logging.getLogger(__name__)
@@ -102,16 +103,33 @@ def close_preprocess_book(*, run_id: str, outlet_events: Any) -> list[str]:
 
 
 @task
-def days_left_behind(*, run_id: str, dag_run: Any) -> list[dict[str, Any]]:
-    """The runs that derive again what was derived without the facts that this run has ingested; mostly none."""
+def days_left_behind() -> list[dict[str, Any]]:
+    """The runs that derive again what was derived without facts of this run's days; mostly none."""
     from include.impact import ranges_left_behind
     from include.use_case import load_use_case
 
+    run = get_current_context()["dag_run"]
     with connected(S3):
-        spans = ranges_left_behind(load_use_case(case_now().name), run_id, span_now().days())
+        spans = ranges_left_behind(load_use_case(case_now().name), run.run_id, span_now().days())
     for first, last in spans:
         log.info("derived before these facts came, so to be derived again: %s to %s", first, last)
-    return runs_for(spans, dag_run.dag_id, run_id)
+    return runs_for(spans, run.dag_id, run.run_id)
+
+
+def derive_left_behind(case: Case) -> XComArg:
+    """The last two tasks of a DAG that derives days: ask what it has left behind, and start a run for each span.
+
+    Returns the first of them. What is started is not waited for: one run of the deriving DAG goes on at a time.
+    """
+    left_behind = days_left_behind()
+    DeriveDaysOperator.partial(
+        task_id="derive_left_behind",
+        trigger_dag_id=case.dag_id(DERIVING_DAG),
+        wait_for_completion=False,
+        deferrable=False,
+        **TRANSIENT,
+    ).expand_kwargs(left_behind)
+    return left_behind
 
 
 @task
