@@ -172,7 +172,11 @@ def wait_healthy(stack: Stack, server: Server) -> None:
     end = time.monotonic() + server.start_limit_s
     lives: set[int] = set()
     while (fault := probe_fault(server)) is not None:
-        lives.add(supervision.process_states(stack).get(server.name, ("", 0))[1])
+        state, pid = supervision.process_states(stack).get(server.name, ("", 0))
+        # In a container of its own no supervisor runs it, and none has.
+        if state == "STOPPED" or (not state and any(lives)):
+            raise StackError(f"{server.name} was stopped while it was starting", "a make down? then run make up again")
+        lives.add(pid)
         if len(lives - {0}) > LIVES:
             raise StackError(f"{server.name} keeps dying", supervision.explain(stack, server))
         if time.monotonic() > end:

@@ -150,7 +150,10 @@ def start(stack: Stack, server: Server) -> None:
     if state == "UNKNOWN":
         raise StackError(f"supervisord does not know {server.name}", "run make down, then make up")
     if state not in ("RUNNING", "STARTING", "BACKOFF"):
-        _call(stack, "startProcess", server.name, False)
+        try:
+            _call(stack, "startProcess", server.name, False)
+        except Fault as fault:
+            raise StackError(f"{server.name} was not started ({fault.faultString})", "run make up again") from fault
 
 
 def stop(stack: Stack, name: str) -> None:

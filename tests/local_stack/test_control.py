@@ -1,11 +1,13 @@
 """What starts with what, what stops before what, and how a fault reads."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from local_stack import supervision
 from local_stack.control import (
     NotTriedError,
     all_servers,
@@ -15,6 +17,7 @@ from local_stack.control import (
     refuse_other_ports,
     stop_waves,
     up,
+    wait_healthy,
 )
 from local_stack.faults import StackError
 from local_stack.ports import remember_base
@@ -81,6 +84,32 @@ def test_a_running_stack_keeps_its_ports(stack: Stack) -> None:
     refuse_other_ports(stack, running=False)
     with pytest.raises(StackError, match="runs on ports from 20400 on: run make down first"):
         refuse_other_ports(stack, running=True)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_start_ends_when_its_server_is_stopped_by_another(stack: Stack, whole: bool) -> None:
+    asked = []
+
+    def never() -> None:
+        asked.append(1)
+        raise OSError("no answer")
+
+    server = Server("asleep", "nowhere", ("sleep", "600"), never)
+    supervision.start_supervisor(stack, [server])
+    try:
+        supervision.start(stack, server)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(wait_healthy, stack, server)
+            supervision.wait_for(lambda: len(asked) > 1, 30, "the second probe", stack)
+            if whole:
+                supervision.shut_down(stack)
+            else:
+                supervision.stop(stack, server.name)
+            with pytest.raises(StackError, match="asleep was stopped while it was starting"):
+                waiting.result(60)
+    finally:
+        if supervision.is_running(stack):
+            supervision.shut_down(stack)
 
 
 def test_an_unknown_server_is_refused_with_the_list(stack: Stack) -> None:
