@@ -107,10 +107,10 @@ bench-batch: install ## rows per second of each batch stage, beside DuckDB on th
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON=; $(STACK) down && rm -rf .local/bench; \
 	trap '$(STACK) down' EXIT; $(STACK) up --all --without superset superset-worker && source .local/bench/conf/process.env && $(PY) -m tests.bench.batch
 
-bench-backfill: install ## the same days as one window and day by day, through Airflow, each on an empty stack: ARGS="--days 14"
+bench-backfill: install ## the same days as one window and day by day, through Airflow, each on an empty stack: ARGS="--days 14"; RESUME=1: day by day where --limit has stopped it
 	@export LAMBDA_DL_STATE=.local/bench LAMBDA_DL_PORT_BASE=$(BENCH_PORT_BASE) LAMBDA_DL_REFRESH_CRON= LAMBDA_DL_WATCH_CRON=; trap '$(STACK) down' EXIT; \
-	for mode in window days; do $(STACK) down && rm -rf .local/bench && $(STACK) up --without predictor && \
-	  ( source .local/bench/conf/process.env && $(PY) -m tests.bench.backfill $$mode $(ARGS) ) || exit 1; done; \
+	for mode in $(if $(RESUME),days,window days); do $(if $(RESUME),true,$(STACK) down && rm -rf .local/bench) && $(STACK) up --without predictor && \
+	  ( source .local/bench/conf/process.env && $(PY) -m tests.bench.backfill $$mode $(if $(RESUME),--resume) $(ARGS) ) || exit 1; done; \
 	$(PY) -m tests.bench.backfill compare
 
 bench-scale: install ## time and memory of the batch layer at 0.3, 3 and 30 million facts: ARGS="--sizes 0.3 3"
