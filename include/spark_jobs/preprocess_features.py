@@ -26,7 +26,7 @@ from include.landing import reference_content, s3_client
 from include.locations import Topics
 from include.metrics import data_quality_id
 from include.settings import KafkaSettings
-from include.spark_jobs.assess_quality import assess
+from include.spark_jobs.assess_quality import Share, assess
 from include.spark_jobs.catalog import (
     days_between,
     facts_for,
@@ -241,16 +241,9 @@ def book_shares(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, 
 
 
 def quality_messages(
-    spark: SparkSession,
-    use_case: UseCase,
-    days: Sequence[date],
-    lines: Sequence[Mapping[str, Any]],
-    run_id: str,
-    now: datetime,
+    spark: SparkSession, use_case: UseCase, shares: Iterable[Share], run_id: str, now: datetime
 ) -> DataFrame:
-    """Kafka messages (key metric id, value JSON) of kind ``data_quality`` for every source and day; ``lines`` are the
-    ingest book's."""
-    shares = book_shares(lines) + assess(spark, use_case, days, lines)
+    """Kafka messages (key metric id, value JSON) of kind ``data_quality``, one for each figure."""
     rows = [(data_quality_id(use_case.name, ds, source, dim, v), ds, source, dim, v) for ds, source, dim, v in shares]
     frame = spark.createDataFrame(rows, "metric_id string, ds string, source string, dimension string, value double")
     constants = {"kind": "data_quality", "use_case": use_case.name, "run_id": run_id, "time": rfc3339(now)}
@@ -270,17 +263,20 @@ def preprocess(spark: SparkSession, use_case: UseCase, days: Sequence[date], run
     refuse_open_days(use_case, days, book.closed_days(use_case, book.INGEST))
     shuffle_by_span(spark, len(days))
     references, lines = read_references(s3_client(), use_case), ingest_lines(use_case, days)
-    write_tiles(spark, use_case, tile_days(use_case, days, days_tiled(use_case)), run_id)
     closing = [date.fromisoformat(ds) for ds in book.closed_label_days(use_case, days)]
     buckets = buckets_for(use_case, lines)
-    # Both read facts and tiles alone, and a small day's time goes into planning, which one core does.
-    with ThreadPoolExecutor(2) as pool:
+    # A small day's time goes into planning, which one core does. What needs facts alone begins with the tiles; features
+    # and labels both need those, and not each other.
+    with ThreadPoolExecutor(3) as pool:
+        shares = pool.submit(assess, spark, use_case, days, lines)
+        write_tiles(spark, use_case, tile_days(use_case, days, days_tiled(use_case)), run_id)
         features = pool.submit(write_features, spark, use_case, days, references, run_id, buckets)
         labels = pool.submit(write_labels, spark, use_case, closing, run_id)
         features.result()
         labels.result()
+        quality = [*book_shares(lines), *shares.result()]
     kafka, topics, now = KafkaSettings.from_environment(), Topics(use_case.name), datetime.now(UTC)
-    send(quality_messages(spark, use_case, days, lines, run_id, now), topics.metrics, kafka)
+    send(quality_messages(spark, use_case, quality, run_id, now), topics.metrics, kafka)
     counts = day_counts(spark, use_case, days).persist()
     send(announcements(counts, use_case.name, run_id, now), topics.batch_events, kafka)
     for row in counts.orderBy("ds").collect():
