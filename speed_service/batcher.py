@@ -5,6 +5,7 @@ no HTTP: whoever asks says how it is to be told.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,8 +19,10 @@ from speed_service.service import Service
 MOST_WAITING = 20_000
 MOST_TOGETHER = 1024
 
+log = logging.getLogger(__name__)
+
 Told = Callable[[Answer | Exception], None]
-"""Takes the answer, or why there is none; called on the loop, must not raise."""
+"""Takes the answer, or why there is none; called on the loop."""
 
 
 class Waiting(NamedTuple):
@@ -59,7 +62,10 @@ class Batcher:
         except Exception:
             answers = [self._alone(request) for request in together]  # the others shall not pay for one's fault
         for request, given in zip(together, answers, strict=True):
-            request.told(given)
+            try:
+                request.told(given)
+            except Exception:  # one that cannot be told shall not keep the others waiting
+                log.exception("an answer could not be handed on")
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._compute)
 

@@ -90,12 +90,16 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """Published days and streamed tiles (of other days), and the stream's progress by source."""
+    """Published days and streamed tiles (of other days), and the stream's progress by source.
+
+    ``held``: the minute (since 1970) before which streamed tiles may have been let go of.
+    """
 
     use_case: UseCase
     published: Published
     live: TileIndex
     progress: Mapping[str, Progress] = field(default_factory=dict)
+    held: int = 0
     _spans: Mapping[str, int] = field(init=False, repr=False, compare=False)
     _stretches: Mapping[str, Sequence[Stretch]] = field(init=False, repr=False, compare=False)
     _remembered: dict[int, Seen] = field(init=False, repr=False, compare=False, default_factory=dict)
@@ -169,7 +173,8 @@ class History:
         if streamed is None:
             return joined(days)
         # What is announced days ahead may have become known before the stream began to look.
-        since = streamed.since + self.use_case.source(source).announced_days * MINUTES_PER_DAY
+        known = streamed.since + self.use_case.source(source).announced_days * MINUTES_PER_DAY
+        since = max(known, self.held)
         return joined([*days, *([(since, streamed.border)] if since < streamed.border else [])])
 
 

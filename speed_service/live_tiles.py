@@ -19,7 +19,10 @@ from include.streaming.messages import TileUpdate, decode_tiles_message, minute_
 from include.tiles.kernel import NULL, Integers, TileIndex
 from include.tiles.spec import MINUTES_PER_DAY
 from include.use_case import UseCase
-from speed_service.history import History, Progress, Published, day_of
+from speed_service.history import History, Progress, Published, day_of, day_start
+
+#: So many more are read at a start before those too old are dropped.
+MANY_TILES = 500_000
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +63,20 @@ class LiveTiles:
 
     def index(self, published: frozenset[date]) -> TileIndex:
         """An index of the tiles that are held; those of published days, and those too old, are dropped for good."""
+        kind, key, minute, measures = self.let_go(published)
+        if self._index is None:
+            self._index = TileIndex.of_numbers(self._tiles, dict(self._numbers), kind, key, minute, measures)
+        return self._index
+
+    def let_go(self, published: frozenset[date]) -> tuple[Integers, Integers, Integers, Integers]:
+        """Drop the tiles of published days, and those too old; what is left as columns."""
         kind, key, minute = (np.array(column, dtype=np.int64) for column in (self._kind, self._key, self._minute))
         measures = np.array(self._measures, dtype=np.int64).reshape(-1, self._width)
         kept = self._kept(minute, published)
         if not kept.all():
             kind, key, minute, measures = (column[kept] for column in (kind, key, minute, measures))
             self._replace(kind, key, minute, measures)
-        if self._index is None:
-            self._index = TileIndex.of_numbers(self._tiles, dict(self._numbers), kind, key, minute, measures)
-        return self._index
+        return kind, key, minute, measures
 
     def _update(self, update: TileUpdate) -> None:
         number, width = self._kinds.get(update.tile, (0, 0))
@@ -99,9 +107,13 @@ class LiveTiles:
         """
         days = minute // MINUTES_PER_DAY
         gone = [day for day in np.unique(days).tolist() if day_of(day * MINUTES_PER_DAY) in published]
-        now = max((progress.border for progress in self.progress.values()), default=minute.max(initial=0))
-        kept: NDArray[np.bool_] = minute > now - self._keep
+        kept: NDArray[np.bool_] = minute >= self.oldest(minute.max(initial=0))
         return kept & ~np.isin(days, gone) if gone else kept
+
+    def oldest(self, newest: int = 0) -> int:
+        """The first minute whose tiles are kept; ``newest`` tile's minute: where no source says how far it is."""
+        now = max((progress.border for progress in self.progress.values()), default=newest)
+        return now - self._keep + 1
 
     def _replace(self, kind: Integers, key: Integers, minute: Integers, measures: Integers) -> None:
         """Hold these tiles and no others."""
@@ -137,6 +149,8 @@ class HistoryMaker:
     def __init__(self, use_case: UseCase, keep_days: int, swap: Callable[[History], None]) -> None:
         self._use_case = use_case
         self._live = LiveTiles(use_case, keep_days)
+        self._keep_days = keep_days
+        self._most = MANY_TILES
         self._published = Published.nothing(use_case.tiles)
         self._caught_up = False
         self._swap = swap
@@ -154,6 +168,10 @@ class HistoryMaker:
             self._live.apply(values)
             if self._caught_up:
                 self._make()
+            elif len(self._live) > self._most:
+                # A topic may hold more than is kept: of a year that was replayed within its retention, say.
+                self._live.let_go(self._published.days)
+                self._most = 2 * len(self._live) + MANY_TILES
 
     def on_caught_up(self) -> None:
         """What was on the tiles topic at the start has been handed over."""
@@ -164,4 +182,11 @@ class HistoryMaker:
     def _make(self) -> None:
         live = self._live.index(self._published.days)
         progress = dict(self._live.progress) if self._caught_up else {}
-        self._swap(History(self._use_case, self._published, live, progress))
+        self._swap(History(self._use_case, self._published, live, progress, self._held()))
+
+    def _held(self) -> int:
+        """The minute from which on every streamed tile is held, in one index or the other."""
+        days = self._published.days
+        # Of days that were published streamed tiles were let go of, and of those only the newest are read again.
+        first = day_start(min(days)) if len(days) >= self._keep_days else 0
+        return max(self._live.oldest(), first)

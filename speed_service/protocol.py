@@ -127,6 +127,13 @@ class PredictProtocol(HttpToolsProtocol):
         elif not request.response_complete:
             self._ask(request)
 
+    def on_response_complete(self) -> None:
+        """An answer is out: unless its next request is here, the client has to send again."""
+        has_sent = bool(self.pipeline)
+        super().on_response_complete()
+        if not has_sent:
+            self._waiting_since = self.loop.time()
+
     def _ask(self, request: _Request) -> None:
         started = time.perf_counter()
         try:
@@ -135,7 +142,8 @@ class PredictProtocol(HttpToolsProtocol):
             self._answered(request, started, error)
 
     def _answered(self, request: _Request, started: float, given: Answer | Exception) -> None:
-        if request.disconnected:
+        # Of a connection that was closed uvicorn tells its newest request alone.
+        if request.disconnected or self.transport.is_closing():
             return
         if isinstance(given, Answer):
             self._respond(request, 200, JSON_LINE, encoded(given))

@@ -109,7 +109,7 @@ def _subjects(body: bytes, max_subjects: int) -> list[Any]:
     document = _document(body)
     if not isinstance(document, dict):
         raise _invalid((FieldError("", 'the body is not an object like {"subjects": [...]}'),))
-    unknown = [FieldError(name[:64], "unknown field") for name in document if name != "subjects"]
+    unknown = [FieldError(_shown(name), "unknown field") for name in document if name != "subjects"]
     if unknown:
         raise _invalid(tuple(unknown))
     subjects = document.get("subjects")
@@ -119,6 +119,11 @@ def _subjects(body: bytes, max_subjects: int) -> list[Any]:
         detail = f"subjects: {len(subjects)} are more than the {max_subjects} that one request may have"
         raise Problem(422, "too-many-subjects", "Unprocessable Content", detail)
     return subjects
+
+
+def _shown(name: str) -> str:
+    """The beginning of a field's name; JSON lets it be half of a surrogate pair, which no answer can carry."""
+    return name[:64].encode("utf-8", "replace").decode()
 
 
 def _document(body: bytes) -> Any:
@@ -138,7 +143,7 @@ def _shape_faults(subject: Mapping[str, object], use_case: UseCase) -> Iterator[
     known = use_case.subject.field_names
     for name, value in subject.items():
         if name not in known:
-            yield name[:64], f"unknown field; known are {', '.join(known)}"
+            yield _shown(name), f"unknown field; known are {', '.join(known)}"
             continue
         fault = _type_fault(use_case.subject.field(name), value)
         if fault:

@@ -70,7 +70,7 @@ def prepared(queries: DataFrame, use_case: UseCase, references: Mapping[str, Dat
     topics = Topics(use_case.name)
     return joined.select(
         F.when(good, topics.prepared_queries).otherwise(topics.rejected).alias("topic"),
-        F.coalesce(F.col(use_case.subject.key), F.lit("")).alias("key"),
+        F.coalesce(F.when(good, F.col(use_case.subject.key)).otherwise(_told_id(use_case)), F.lit("")).alias("key"),
         F.when(good, _prepared_query(use_case, versions)).otherwise(_rejection(use_case)).alias("value"),
     )
 
@@ -112,7 +112,7 @@ def _rejection(use_case: UseCase) -> Column:
     first = F.element_at("reasons", 1)
     more = F.when(F.size("reasons") > 1, F.format_string(" (and %d more)", F.size("reasons") - 1)).otherwise("")
     message = F.struct(
-        F.col(use_case.subject.key).alias("id"),
+        _told_id(use_case).alias("id"),
         F.lit(QUERIES).alias("source"),
         F.lit(PROBLEM_TYPE + INVALID).alias("type"),
         F.lit(TITLES[INVALID]).alias("title"),
@@ -123,6 +123,11 @@ def _rejection(use_case: UseCase) -> Column:
         F.date_format(F.current_timestamp(), PRECISE_FORMAT).alias("time"),
     )
     return F.to_json(message, {"ignoreNullFields": "false"})
+
+
+def _told_id(use_case: UseCase) -> Column:
+    """The beginning of a rejected query's id: it may be as long as a whole message."""
+    return F.substring(F.col(use_case.subject.key), 1, RECORD_CHARACTERS)
 
 
 def _fault(reason: Column) -> Column:

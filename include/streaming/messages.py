@@ -108,7 +108,11 @@ def encode(message: msgspec.Struct) -> bytes:
 def rejection(
     identity: str | None, source: str, kind: str, reasons: Sequence[str], record: str, time: str
 ) -> Rejection:
-    """A rejection from reasons such as ``distance: '-3' is below 1`` (field, colon, what is wrong)."""
+    """A rejection from reasons such as ``distance: '-3' is below 1`` (field, colon, what is wrong).
+
+    Of an identity, too, only the beginning is told: a broker takes no message that holds a whole long one twice.
+    """
+    identity = identity and identity[:RECORD_CHARACTERS]
     faults = [FieldFault(*_split(reason)) for reason in reasons]
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     detail = f"{reasons[0]}{more}" if reasons else TITLES[kind]

@@ -29,6 +29,7 @@ ROWS: dict[str, pa.Table] = {
     ),
     "airports": pa.table({"faa": ["IAH"], "lat": ["29.984433"], "lon": ["-95.34"], "alt": ["97"]}),
 }
+MOST_BYTES = 10_000
 SUBJECTS: list[Any] = [
     subject(),
     subject(tailnum="N2", dest="XXX"),
@@ -37,6 +38,7 @@ SUBJECTS: list[Any] = [
     subject(prediction_time="2013-01-20T14:30:01Z"),
     subject(origin="SFO", distance=-3),
     subject(carrier=["UA"]),
+    subject(id="x" * 600_000),
     {},
     [],
 ]
@@ -67,6 +69,7 @@ def test_good_queries_go_on_and_bad_ones_are_answered(messages: list[dict[str, A
             rejection = Rejection(**json.loads(message["value"]))
             if isinstance(item, dict):
                 assert [(e["field"], e["reason"]) for e in rejection.errors] == verdict  # type: ignore[index]
+            assert len(message["key"]) + len(message["value"]) < MOST_BYTES, "a broker takes no more than a million"
             assert rejection.source == "queries" and rejection.status == 422 and rejection.time.endswith("Z")
 
 

@@ -22,9 +22,11 @@ from uvicorn.server import ServerState
 from speed_service import batcher as batcher_module
 from speed_service import protocol as protocol_module
 from speed_service.app import service_of
+from speed_service.batcher import Batcher
 from speed_service.front import Front
+from speed_service.predictor import Answer
 from speed_service.protocol import MOST_HEAD_BYTES, PredictProtocol
-from speed_service.queries import Query
+from speed_service.queries import Query, check_subject
 from tests.speed_service.conftest import TOKEN, World, subject
 
 PATH = "/v1/flight_delay/predict"
@@ -259,6 +261,24 @@ def test_one_requests_fault_is_its_own(world: World, monkeypatch: pytest.MonkeyP
     assert "nobody" not in bad.body.decode()
 
 
+def test_one_that_cannot_be_told_keeps_nobody_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher_module, "MOST_TOGETHER", 1)
+
+    def leave(given: object) -> None:
+        raise RuntimeError("the handler is closed")
+
+    async def told() -> list[object]:
+        batcher, answers = Batcher(service_of(world.app)), []
+        query = check_subject(subject(), service_of(world.app).use_case)
+        assert isinstance(query, Query)
+        for told in (leave, answers.append, answers.append):
+            batcher.ask([query], told)
+        await until(lambda: len(answers) == 2)
+        return answers
+
+    assert all(isinstance(answer, Answer) for answer in asyncio.run(told()))
+
+
 def test_too_many_waiting_are_told_to_come_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batcher_module, "MOST_WAITING", 5)
     responses = serve(world, *(ask(subject(), subject()) for _ in range(4)))
@@ -391,6 +411,21 @@ def test_who_sends_too_slowly_is_not_waited_for(world: World, sent: bytes, monke
     async def wait() -> None:
         protocol, socket = Server(world).connect()
         protocol.data_received(sent)
+        await until(lambda: socket.closed)
+
+    asyncio.run(wait())
+
+
+def test_nor_is_who_was_answered_and_sends_what_begins_no_request(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol_module, "READ_SECONDS", 0.05)
+
+    async def wait() -> None:
+        protocol, socket = Server(world).connect()
+        protocol.data_received(Request(path="/healthz", method="GET").wire())
+        await until(lambda: parsed(socket))
+        protocol.data_received(b"\r\n")  # any byte ends uvicorn's own patience
         await until(lambda: socket.closed)
 
     asyncio.run(wait())

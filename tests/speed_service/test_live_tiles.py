@@ -5,12 +5,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from include.streaming.messages import Progress, TileUpdate, encode, minute_text
 from include.tiles.kernel import TileIndex, WindowPlan, window_columns
 from include.use_case import load_use_case
+from speed_service import live_tiles
 from speed_service.history import History, Published, day_of, day_start
 from speed_service.live_tiles import HistoryMaker, LiveTiles
 
@@ -81,9 +83,9 @@ def test_old_tiles_are_dropped() -> None:
 class Histories:
     """Every history that was handed on."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_days: int = 31) -> None:
         self.made: list[History] = []
-        self.maker = HistoryMaker(USE_CASE, 31, self.made.append)
+        self.maker = HistoryMaker(USE_CASE, keep_days, self.made.append)
         self.maker.on_caught_up()
 
     @property
@@ -112,6 +114,26 @@ def test_a_published_day_replaces_what_was_streamed_of_it() -> None:
     assert histories.count(START + 1439) == 7 and len(histories.newest.live) == 1
     histories.maker.on_streamed([tile(START + 5)])
     assert histories.count(START + 10) == 7, "a repeat of what was published changes nothing"
+
+
+def test_of_what_was_let_go_of_nothing_is_known() -> None:
+    histories = Histories(keep_days=2)
+    border = START + 5 * 1440
+    histories.maker.on_streamed([tile(START), *(progress(border, source.name) for source in USE_CASE.sources)])
+    long_ago = histories.newest.seen(START + 1000)
+    assert long_ago.degraded and set(long_ago.as_of.values()) == {None}
+    assert histories.newest.seen(border).until["departures"] == border
+    days = frozenset({day_of(border + 1440), day_of(border + 2 * 1440)})
+    histories.maker.on_published(Published(1, days, TileIndex.empty(USE_CASE.tiles)))
+    assert set(histories.newest.seen(border).as_of.values()) == {None}, "it may have been published, and let go of"
+
+
+def test_at_a_start_too_what_is_too_old_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_tiles, "MANY_TILES", 10)
+    maker = HistoryMaker(USE_CASE, 2, lambda history: None)
+    for day in range(40):
+        maker.on_streamed([tile(START + day * 1440), progress(START + day * 1440 + 1)])
+    assert len(maker._live) < 30
 
 
 def test_progress_never_goes_back_and_an_older_history_stays_as_it_was() -> None:

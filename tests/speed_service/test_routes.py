@@ -113,6 +113,8 @@ def test_the_minimum_lead_itself_is_accepted(world: World) -> None:
         ({"subjects": []}, "subjects"),
         ({"subjects": [1]}, "subjects[0]"),
         ({"subjects": [{}], "subject": 1}, "subject"),
+        ({"subjects": [{}], "\ud800": 1}, "?"),
+        ({"subjects": [{"\ud800": 1}]}, "subjects[0].?"),
     ],
     ids=str,
 )

@@ -60,8 +60,10 @@ def test_progress() -> None:
 @pytest.mark.parametrize(
     ("source", "kind"), [("queries", INVALID), ("departures", LATE), ("weather", CONFLICTING), ("arrivals", INVALID)]
 )
-@pytest.mark.parametrize("identity", ["some-id", None])
+@pytest.mark.parametrize("identity", ["some-id", "x" * 600_000, None])
 def test_rejections(source: str, kind: str, identity: str | None) -> None:
+    told = rejection(identity, source, kind, [], "{}", "2026-11-24T11:00:00Z")
+    assert len(messages.encode(told)) < 10_000, "a broker takes no more than a million bytes"
     for time in ("2026-11-24T11:00:00Z", "2026-11-24T11:00:00.123Z"):
         assert takes("rejected", rejection(identity, source, kind, ["distance: '-3' is below 1"], "x" * 2000, time))
     assert not takes("rejected", rejection(identity, "nowhere", kind, [], "{}", "2026-11-24T11:00:00Z"))
