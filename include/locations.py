@@ -19,6 +19,8 @@ LANDING_BUCKET = f"{BUCKET_PREFIX}landing"
 LAKE_BUCKET = f"{BUCKET_PREFIX}lake"
 MODELS_BUCKET = f"{BUCKET_PREFIX}models"
 SUCCESS_MARKER = "_SUCCESS"
+#: The landing folder of the reference tables, beside those of the sources.
+REFERENCES = "references"
 
 #: Small tables, written with delta-rs by many writers; big ones are written by one Spark job each.
 SMALL_TABLES = (
@@ -41,7 +43,7 @@ def landing_prefix(use_case: str, source: str, day: date) -> str:
 
 def reference_key(use_case: str, reference: str) -> str:
     """The landing key of a reference table (gzipped CSV with a header)."""
-    return f"{use_case}/references/{reference}.csv.gz"
+    return f"{use_case}/{REFERENCES}/{reference}.csv.gz"
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,10 @@ class Models:
     def search_prefix(self, run_id: str) -> str:
         """Where one training run keeps its checkpoints and its result, ending in ``/``."""
         return f"{self.use_case}/searches/{run_id}/"
+
+
+#: The topics of every use case beside one for each of its sources, by the ends of their names.
+OWN_TOPICS = ("queries", "prepared_queries", "predictions", "rejected", "tiles", "models", "metrics", "batch_events")
 
 
 @dataclass(frozen=True)

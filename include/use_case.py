@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from include.contracts.contract import Contract
 from include.features.spec import FeatureSet
+from include.locations import OWN_TOPICS, REFERENCES
 from include.quality import DIMENSIONS
 from include.search import SearchSpace
 from include.target import BINARY, Target
@@ -137,6 +138,11 @@ class UseCase:
         unknown = set(self.slices) - {feature.name for feature in self.features.features}
         if unknown:
             raise ValueError(f"use case {self.name!r} slices by {sorted(unknown)}, which are no features")
+        if taken := sorted({source.name for source in self.sources} & {*OWN_TOPICS, REFERENCES}):
+            raise ValueError(
+                f"use case {self.name!r} has sources called {', '.join(taken)}, as topics or folders of every use case "
+                "are: give them other names"
+            )
         for name in (*self.quality.accuracy, *self.quality.about_subjects):
             self.source(name)
         for name, fields in self.quality.empty_says.items():

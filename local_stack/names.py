@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from include.locations import OWN_TOPICS
+
 BUCKETS = ("landing", "lake", "models")
 
 METASTORE_DATABASE = "hive_metastore"
@@ -42,15 +44,13 @@ class Topic:
 
 #: As many days of tiles as the predictor holds.
 TILE_DAYS = 31
-#: Of every use case, beside one for each of its sources.
-KINDS = ("queries", "prepared_queries", "predictions", "rejected", "tiles", "models", "metrics", "batch_events")
 
 
 def topics_of(use_case: str, sources: Sequence[str]) -> tuple[Topic, ...]:
     """The topics of a use case with these sources."""
     return tuple(
         Topic(f"{use_case}.{suffix}", suffix in {"tiles", "models"}, TILE_DAYS if suffix == "tiles" else None)
-        for suffix in (*sources, *KINDS)
+        for suffix in (*sources, *OWN_TOPICS)
     )
 
 

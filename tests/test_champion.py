@@ -103,3 +103,10 @@ def test_a_use_case_slices_by_its_features_alone() -> None:
     assert replace(use_case, slices=(some,)).slices == (some,)
     with pytest.raises(ValueError, match=r"slices by \['no such'\]"):
         replace(use_case, slices=(some, "no such"))
+
+
+def test_a_source_is_not_called_as_a_topic_of_the_use_case() -> None:
+    use_case = load_use_case("flight_delay")
+    other = replace(use_case.sources[-1], name="metrics")
+    with pytest.raises(ValueError, match="has sources called metrics"):
+        replace(use_case, sources=(*use_case.sources, other))

@@ -239,7 +239,7 @@ def _only_reads(cursor: Any, settings: MysqlSettings) -> Finding:
     cursor.execute(f"DROP TABLE {name}")
     return Finding(
         f"the analysts' account {settings.user} may change what everybody reads",
-        f"REVOKE ALL ON {settings.database}.* FROM {settings.user}; GRANT SELECT ON {settings.database}.*",
+        f"REVOKE ALL ON `{settings.database}`.* FROM {settings.user}; GRANT SELECT ON `{settings.database}`.*",
     )
 
 
@@ -251,7 +251,7 @@ def explain_mysql(error: pymysql.err.MySQLError, settings: MysqlSettings, right:
     if code in (1044, 1049):
         return Trouble(
             f"there is no database {settings.database} for {settings.user}",
-            f"CREATE DATABASE {settings.database}; GRANT ALL ON {settings.database}.* TO {settings.user}",
+            f"CREATE DATABASE `{settings.database}`; GRANT ALL ON `{settings.database}`.* TO {settings.user}",
         )
     if code in (1142, 1143, 1227, 1370):
         return Trouble(

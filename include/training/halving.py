@@ -39,6 +39,12 @@ class Rung:
         self._passed.add(trial)
         return True
 
+    def remember(self, trial: str, loss: float, passed: bool) -> None:
+        """What a trial was told here before its search was killed."""
+        if math.isfinite(loss):
+            self._losses[trial] = loss
+            self._passed |= {trial} if passed else set()
+
 
 class Halving(FIFOScheduler):
     """Ray Tune's scheduler over rungs: ``rungs`` in units of the result ``time_attr``, ascending."""
@@ -56,6 +62,21 @@ class Halving(FIFOScheduler):
         # The controller asks a scheduler for its metric by this name.
         self._metric, self._loss, self._sign = metric, metric, 1.0 if mode == "min" else -1.0
         return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """A trial joins: where a search goes on, with what it had reached. Ray keeps nothing of a scheduler.
+
+        One that was given up has reached the rung at which it was; of earlier rungs its newest loss stands for the one
+        that it had there.
+        """
+        result = trial.last_result or {}
+        if self._loss not in result:
+            return
+        reached = [rung for milestone, rung in self._rungs.items() if result[self._time_attr] >= milestone]
+        given_up = trial.is_finished() and not result.get("finished")
+        for rung in reached:
+            passed = rung is not reached[-1] or not given_up
+            rung.remember(trial.trial_id, self._sign * float(result[self._loss]), passed)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Stop a trial that does not pass a rung it has reached."""

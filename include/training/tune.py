@@ -177,7 +177,7 @@ def search(
     space = plan.space.continued if material.start else plan.space.fresh
     first = plan.space.continued_first if material.start else plan.space.first
     path = f"{storage.rstrip('/')}/{EXPERIMENT}"
-    if tune.Tuner.can_restore(path, storage_filesystem=filesystem):
+    if can_go_on(path, filesystem):
         print(f"the search under {path} exists: going on with it", flush=True)
         tuner = tune.Tuner.restore(
             path,
@@ -194,6 +194,18 @@ def search(
             run_config=_run_config(plan, material.target, storage, filesystem),
         )
     return _collect(tuner.fit(), material, plan)
+
+
+def can_go_on(path: str, filesystem: pyarrow.fs.FileSystem | None) -> bool:
+    """Whether a search lies there that has begun.
+
+    Ray writes what the search is before the first state of its trials. One that was killed in between it would begin
+    anew by itself, but with a single trial.
+    """
+    if not tune.Tuner.can_restore(path, storage_filesystem=filesystem):
+        return False
+    found = (filesystem or pyarrow.fs.LocalFileSystem()).get_file_info(pyarrow.fs.FileSelector(path))
+    return any(info.base_name.startswith("experiment_state-") for info in found)
 
 
 def cluster_has(resource: str) -> int:
@@ -247,6 +259,9 @@ def _run_config(
 
 def _collect(grid: tune.ResultGrid, material: Material, plan: SearchPlan) -> SearchResult:
     trials = [_summary(i, grid[i]) for i in range(len(grid))]
+    if len(trials) < plan.trials and plan.time_budget_s is None:
+        # What Ray does with a state that it cannot read, without a word.
+        raise SearchFailed(f"the search had {len(trials)} of its {plan.trials} trials: train by another run")
     usable = [i for i, trial in enumerate(trials) if trial.validation_loss is not None and grid[i].checkpoint]
     if not usable:
         raise SearchFailed(f"none of {len(trials)} trials finished: {grid.errors[:1]}")

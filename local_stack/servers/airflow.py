@@ -11,6 +11,7 @@ import os
 from datetime import datetime
 from typing import Any
 
+from include.use_cases import DEFAULT_USE_CASE
 from local_stack import names
 from local_stack.environment import process_env, render_exports
 from local_stack.jars import sha256_of
@@ -81,9 +82,11 @@ def _settings(stack: Stack) -> dict[str, str]:
     layout, ports, secrets = stack.layout, stack.ports, stack.secrets
     url = ports.url("airflow-api")
     database = layout.airflow_home / "airflow.db"
+    # A use case of somebody's own has no end.
+    last_day = names.LAST_DAY if stack.first_use_case == DEFAULT_USE_CASE else ""
     return {
         **{name: os.environ[name] for name in names.AIRFLOW_SETTINGS if name in os.environ},
-        "LAMBDA_DL_LAST_DAY": os.environ.get("LAMBDA_DL_LAST_DAY", names.LAST_DAY),
+        "LAMBDA_DL_LAST_DAY": os.environ.get("LAMBDA_DL_LAST_DAY", last_day),
         "AIRFLOW_HOME": str(layout.airflow_home),
         "AIRFLOW_CONFIG": str(layout.repo / "airflow.cfg"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(layout.repo / "dags"),

@@ -107,11 +107,12 @@ def user_statements(secrets: Mapping[str, str], host: str, use_cases: Sequence[s
     )
     lines = [
         f"CREATE DATABASE IF NOT EXISTS {names.METASTORE_DATABASE} CHARACTER SET latin1",
-        *(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4" for name in use_cases),
+        # Quoted: a use case may be called by a word of SQL.
+        *(f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4" for name in use_cases),
         f"CREATE DATABASE IF NOT EXISTS {names.SUPERSET_DATABASE} CHARACTER SET utf8mb4",
     ]
     for user, secret, database, rights in grants:
-        lines += [*_account(user, host, secrets[secret]), f"GRANT {rights} ON {database}.* TO {user}@'{host}'"]
+        lines += [*_account(user, host, secrets[secret]), f"GRANT {rights} ON `{database}`.* TO {user}@'{host}'"]
     return lines
 
 

@@ -47,7 +47,7 @@ def test_mysql_s_accounts_sign_in_from_the_network(stack: Stack) -> None:
     from local_stack.servers.mysql import user_statements
 
     statements = user_statements(stack.secrets, "%", stack.use_cases)
-    assert "GRANT SELECT ON flight_delay.* TO analyst@'%'" in statements
+    assert "GRANT SELECT ON `flight_delay`.* TO analyst@'%'" in statements
     assert not [line for line in statements if "127.0.0.1" in line or "global_priv" in line]
 
 

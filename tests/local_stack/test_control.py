@@ -146,9 +146,9 @@ def test_launch_scripts_are_private(stack: Stack) -> None:
 
 def test_analysts_read_and_hiveserver2_reads(stack: Stack) -> None:
     sql = account_sql(stack.secrets, stack.use_cases)
-    assert "GRANT SELECT ON flight_delay.* TO analyst@" in sql
-    assert sql.count("GRANT ALL ON flight_delay.*") == 1
-    assert sql.count("TO superset@") == sql.count("GRANT ALL ON superset.* TO superset@") == 1
+    assert "GRANT SELECT ON `flight_delay`.* TO analyst@" in sql
+    assert sql.count("GRANT ALL ON `flight_delay`.*") == 1
+    assert sql.count("TO superset@") == sql.count("GRANT ALL ON `superset`.* TO superset@") == 1
     hive = next(i for i in identities(dict(stack.secrets))["identities"] if i["name"] == "hive")
     assert hive["actions"] == ["Read:lake", "List:lake"]
 

@@ -11,6 +11,7 @@ from local_stack.environment import process_env, stack_env
 from local_stack.faults import StackError
 from local_stack.ports import FURTHER, OFFSETS, Ports
 from local_stack.servers import kafka
+from local_stack.servers.airflow import airflow_env
 from local_stack.servers.mysql import account_sql
 from local_stack.servers.superset import superset_env
 from local_stack.stack import Stack, choose_use_cases
@@ -50,6 +51,10 @@ def test_the_second_has_servers_of_its_own(both: Stack, stack: Stack) -> None:
     assert two["predictor"].address == one["predictor"].address != two[f"predictor-{SECOND}"].address
 
 
+def test_where_an_own_one_comes_first_its_nights_do_not_end_with_the_shipped_facts(stack: Stack) -> None:
+    assert airflow_env(replace(stack, use_cases=(SECOND,)))["LAMBDA_DL_LAST_DAY"] == ""
+
+
 def test_its_ports_are_nobody_elses() -> None:
     most = FURTHER[1] - FURTHER[0] + 1
     ports = Ports(21000, tuple(f"predictor-case_{number}" for number in range(most)))
@@ -71,8 +76,8 @@ def test_clients_find_both_and_the_first_where_it_was(both: Stack, stack: Stack)
 def test_it_has_a_database_and_topics_of_its_own(both: Stack) -> None:
     sql = account_sql(both.secrets, both.use_cases)
     for name in (FIRST, SECOND):
-        assert f"CREATE DATABASE IF NOT EXISTS {name} " in sql
-        assert f"GRANT SELECT ON {name}.* TO analyst@" in sql and f"GRANT ALL ON {name}.* TO lambda_batch@" in sql
+        assert f"CREATE DATABASE IF NOT EXISTS `{name}` " in sql
+        assert f"GRANT SELECT ON `{name}`.* TO analyst@" in sql and f"GRANT ALL ON `{name}`.* TO lambda_batch@" in sql
     topics = {topic.name for topic in kafka.topics(both)}
     assert {f"{FIRST}.weather", f"{FIRST}.models", f"{SECOND}.orders", f"{SECOND}.models"} <= topics
     assert len(topics) == 13 + 11

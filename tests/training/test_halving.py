@@ -59,3 +59,23 @@ def test_the_scheduler_asks_the_rung_that_was_reached() -> None:
     assert told("a", 4, 0.4) == TrialScheduler.CONTINUE
     assert told("a", 8, 0.9) == TrialScheduler.CONTINUE, "between rungs nobody is asked again"
     assert told("c", 5, 0.6) == TrialScheduler.STOP, "a trial restored behind the first rung"
+
+
+def test_a_search_that_goes_on_knows_who_had_passed() -> None:
+    halving = Halving("eighths", (1, 4), 4)
+    assert halving.set_search_properties("loss", "min")
+
+    def joins(name: str, eighths: int, loss: float, is_over: bool, finished: bool = False) -> None:
+        last = {"eighths": eighths, "loss": loss, "finished": finished} if eighths else {}
+        halving.on_trial_add(None, SimpleNamespace(trial_id=name, last_result=last, is_finished=lambda: is_over))
+
+    def told(name: str, loss: float) -> str:
+        return halving.on_trial_result(None, SimpleNamespace(trial_id=name), {"eighths": 1, "loss": loss})
+
+    joins("a", 1, 0.5, is_over=False)
+    joins("b", 1, 0.6, is_over=True)
+    joins("c", 8, 0.45, is_over=True, finished=True)
+    joins("d", 1, 0.4, is_over=False)
+    joins("new", 0, 0.0, is_over=False)
+    assert [told(name, 0.9) == TrialScheduler.CONTINUE for name in "abcd"] == [True, False, True, True]
+    assert told("new", 0.3) == TrialScheduler.STOP, "three of five may not have passed, and did"

@@ -83,6 +83,10 @@ def test_a_search_finds_the_signal_and_goes_on_where_it_was(
     again = search(small(), replace(PLAN), str(tmp_path), None)
     assert again.trials == found.trials
     assert again.loop.progress == found.loop.progress
+    for state in tmp_path.rglob("experiment_state-*.json"):
+        state.unlink()
+    begun = search(small(), replace(PLAN), str(tmp_path), None)
+    assert len(begun.trials) == PLAN.trials, "killed before its first state was written"
 
 
 class Killer(ProgressPrinter):
