@@ -7,7 +7,7 @@ from lambda_dl.conventions import COSTLY, TRANSIENT, common, required_day
 from lambda_dl.operators.derive_days import DERIVING_DAG, DeriveDaysOperator
 from lambda_dl.operators.spark_job import SparkJobOperator
 from lambda_dl.recovery import days_released, dry_run_field, source_field, unless_dry_run
-from lambda_dl.tasks import close_ingest_book_of_window
+from lambda_dl.tasks import close_ingest_book_of_window, require_ingested_days
 
 for case in CASES:
     with DAG(
@@ -42,7 +42,7 @@ for case in CASES:
             **COSTLY,
         )
         days = days_released()
-        release >> unless_dry_run() >> close_ingest_book_of_window() >> days
+        require_ingested_days() >> release >> unless_dry_run() >> close_ingest_book_of_window() >> days
         DeriveDaysOperator.partial(
             task_id="derive", trigger_dag_id=case.dag_id(DERIVING_DAG), **TRANSIENT
         ).expand_kwargs(days)

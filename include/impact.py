@@ -15,6 +15,8 @@ from include.tiles.spec import days_of_history
 from include.use_case import UseCase
 
 ONE_DAY = timedelta(days=1)
+#: Some day: what depends on one reaches equally far from each.
+ONE = date(2000, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,16 @@ def ranges_to_derive(use_case: UseCase, source: str, days: Iterable[date]) -> li
     return ranges(days_to_derive(use_case, source, days, derivable_now(use_case)))
 
 
-def ranges_left_behind(use_case: UseCase, run_id: str, days: Iterable[date]) -> list[tuple[date, date]]:
+def ranges_left_behind(
+    use_case: UseCase, run_id: str, days: Iterable[date], began: datetime
+) -> list[tuple[date, date]]:
     """The spans to preprocess again after a run has ingested and preprocessed some days (see ``left_behind``)."""
     own = list(days)
-    files = lake.read_rows(use_case.name, LANDING_FILES.name, ds=book.names_of(own))
+    reach = max(impact_of(use_case, source.name, ONE).derive[1] for source in use_case.sources) - ONE
+    looked_at = span(min(own) - reach, max(own))
+    files = lake.read_rows(use_case.name, LANDING_FILES.name, ds=book.names_of(looked_at))
     closed = book.closed_since(use_case, book.PREPROCESS)
-    return left_behind(use_case, files, run_id, own, {ds: closed.get(ds) for ds in derivable_now(use_case)})
+    return left_behind(use_case, files, run_id, own, {ds: closed.get(ds) for ds in derivable_now(use_case)}, began)
 
 
 def left_behind(
@@ -92,20 +98,29 @@ def left_behind(
     run_id: str,
     own: Iterable[date],
     derived: Mapping[str, datetime | None],
+    began: datetime,
 ) -> list[tuple[date, date]]:
-    """The spans, beyond a run's ``own`` days, that were derived without facts which lie in these days by now.
+    """The spans that were derived without facts which are there by now.
 
-    ``files`` are rows of the table ``landing_files``: those that the run has ingested, and those that another one has
-    since a day was closed. ``derived`` are the days that can be derived, and when their book was closed, if it is.
+    Beyond a run's ``own`` days those that facts of these days matter to: files that the run has ingested itself, and
+    those that another one has since a day was closed. Of its own days those that it may have read too soon: a file came
+    since its preprocessing ``began`` (UTC).
+
+    ``files`` are rows of the table ``landing_files``. ``derived`` are the days that can be derived, and when their book
+    was closed, if it is.
     """
-    days = {
-        day
-        for row in files
-        if row["ingested"]
-        for day in days_to_derive(use_case, str(row["source"]), [date.fromisoformat(str(row["ds"]))], derived)
-        if row["run_id"] == run_id or _before(derived[day.isoformat()], row["ingested_at"])
-    }
-    return ranges(days - set(own))
+    ours, found = set(own), set[date]()
+    for row in files:
+        if not row["ingested"]:
+            continue
+        day = date.fromisoformat(str(row["ds"]))
+        reached = set(days_to_derive(use_case, str(row["source"]), [day], derived))
+        if row["ingested_at"] >= began:
+            found |= reached & ours
+        if day in ours:
+            came, by_us = row["ingested_at"], row["run_id"] == run_id
+            found |= {other for other in reached - ours if by_us or _before(derived[other.isoformat()], came)}
+    return ranges(found)
 
 
 def _before(closed: datetime | None, ingested: datetime) -> bool:

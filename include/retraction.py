@@ -74,7 +74,26 @@ def to_withdraw(tables: Tables, source: str, day: date, now: datetime, file: str
     ]
     if not found:
         raise RetractionRefused(f"every file of {_words(source, day, file)} is retracted already")
+    if repeats := _repeating(_files(tables, source, day), found, active):
+        raise RetractionRefused(
+            f"rows of {', '.join(repeats[:SHOWN])} were counted as repeats of what other files had, and would go with "
+            f"{', '.join(one.landing_key for one in found[:SHOWN])}: retract those files too, then deliver what is "
+            "right in new files"
+        )
     return sorted(found, key=lambda one: one.landing_key)
+
+
+def _repeating(files: Iterable[Mapping[str, Any]], found: Sequence[Withdrawal], active: Collection[str]) -> list[str]:
+    """The files that stay and may have brought facts of ``found`` again: a repeat lies in no table."""
+    gone, first = {one.landing_key for one in found}, min(one.ingested_at for one in found)
+    return sorted(
+        str(row["landing_key"])
+        for row in files
+        if row["landing_key"] not in gone
+        and row["landing_key"] not in active
+        and row["duplicate"]
+        and row["ingested_at"] >= first
+    )
 
 
 def to_restore(tables: Tables, use_case: UseCase, source: str, day: date, file: str = "") -> list[Withdrawal]:

@@ -50,10 +50,10 @@ def test_what_was_derived_before_a_late_file_came_is_left_behind() -> None:
     after = DAY + timedelta(days=1)
 
     def found(row: dict[str, Any], derived: dict[str, datetime | None] = closed) -> list[tuple[date, date]]:
-        return left_behind(USE_CASE, [row], "late", [DAY], derived)
+        return left_behind(USE_CASE, [row], "late", [DAY], derived, began=noon)
 
     assert found(late) == [(after, last)]
-    assert left_behind(USE_CASE, [late], "late", span(DAY, last), closed) == []
+    assert left_behind(USE_CASE, [late], "late", span(DAY, last), closed, noon) == []
     assert found(late, {}) == [], "days that are not ingested come in their turn"
     assert found(late, {after.isoformat(): None}) == [(after, after)], "a run of that day may be at work"
     assert found(late | {"ingested": 0}) == []
@@ -61,6 +61,23 @@ def test_what_was_derived_before_a_late_file_came_is_left_behind() -> None:
     assert found(another) == [], "days that were closed since have seen the file"
     assert found(another, closed | {last.isoformat(): noon - timedelta(hours=2)}) == [(last, last)]
     assert found(another, {last.isoformat(): None}) == [], "it comes in its turn"
+
+
+def test_a_day_that_was_being_derived_when_a_late_file_came_is_derived_again() -> None:
+    source = max(SOURCES, key=lambda name: history_of(USE_CASE, name))
+    last = impact_of(USE_CASE, source, DAY).derive[1]
+    days, began = span(DAY - timedelta(days=9), last + timedelta(days=9)), datetime(2013, 5, 1, 12, tzinfo=UTC)
+    closed: dict[str, datetime | None] = {day.isoformat(): began + timedelta(minutes=2) for day in days}
+    file = {"source": source, "ds": DAY.isoformat(), "run_id": "another", "ingested": 1}
+
+    def found(own: date, minutes: int) -> list[tuple[date, date]]:
+        row = file | {"ingested_at": began + timedelta(minutes=minutes)}
+        return left_behind(USE_CASE, [row], "run", [own], closed, began)
+
+    for own in (DAY, last):
+        assert found(own, 1) == [(own, own)], "it closed after the file had come, but read before"
+        assert found(own, -1) == [], "it has read the file"
+    assert found(DAY - timedelta(days=1), 1) == found(last + timedelta(days=1), 1) == [], "out of its reach"
 
 
 def test_a_day_is_derivable_once_it_and_what_it_needs_are_ingested() -> None:

@@ -68,9 +68,10 @@ class Lake:
     def __init__(self, root: Path) -> None:
         self.tables = Tables(str(root), {})
 
-    def land(self, key: str, ids: list[str], ds: str = DS) -> None:
+    def land(self, key: str, ids: list[str], ds: str = DS, duplicate: int = 0) -> None:
         """A file is ingested now."""
         file = {"source": "sales", "landing_key": key, "landing_sha256": f"sha of {key}", "rows": len(ids), "ds": ds}
+        file["duplicate"] = duplicate
         file["ingested_at"] = datetime.now(UTC)
         self.append(LANDING_FILES, [{column.name: file.get(column.name) for column in LANDING_FILES.columns}])
         facts = [{"id": id_, "landing_key": key, "ds": ds} for id_ in ids]
@@ -234,3 +235,15 @@ def test_one_file_of_a_day_is_withdrawn(lake: Lake) -> None:
     assert one.landing_key == "wrong"
     with pytest.raises(RetractionRefused, match="no file of sales for 2020-01-03 named worng was ingested"):
         choose(lake.tables, SHOPS, "retracted", "sales", DAY, "first", NOW, "worng")
+
+
+def test_a_file_whose_facts_another_one_repeats_is_not_withdrawn_alone(lake: Lake) -> None:
+    lake.land("early", ["w"], duplicate=1)
+    lake.land("wrong", ["x", "y"])
+    lake.land("corrected", ["z"], duplicate=2)
+    with pytest.raises(RetractionRefused, match="rows of corrected were counted as repeats .* would go with wrong: "):
+        choose(lake.tables, SHOPS, "retracted", "sales", DAY, "first", NOW, "wrong")
+    found = choose(lake.tables, SHOPS, "retracted", "sales", DAY, "first", NOW)
+    assert [one.landing_key for one in found] == ["corrected", "early", "wrong"]
+    lake.append(RETRACTIONS, [event("corrected", "retracted", 1)])
+    assert len(choose(lake.tables, SHOPS, "retracted", "sales", DAY, "second", NOW, "wrong")) == 1

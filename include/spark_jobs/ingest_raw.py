@@ -73,6 +73,10 @@ class FilePlan:
     repeated: frozenset[str]
     unchanged: int
 
+    def of(self, source: str) -> list[LandingFile]:
+        """The new files of one source."""
+        return [file for file in self.new if file.source == source]
+
 
 def plan_files(
     found: Sequence[LandingFile], known: Sequence[Mapping[str, Any]], withdrawn: Set[str] = frozenset()
@@ -322,22 +326,20 @@ def append_rows(rows: DataFrame, use_case: str, table: Table, contract: Contract
 
 def ingest_source(
     spark: SparkSession, use_case: UseCase, contract: Contract, plan: FilePlan, run_id: str
-) -> list[dict[str, Any]]:
-    """Judge one source's new files, append to its raw and quarantine tables; returns its ``landing_files`` rows."""
-    files = [file for file in plan.new if file.source == contract.name]
+) -> dict[str, dict[str, int]]:
+    """Judge one source's new files, append to its raw and quarantine tables; returns rows by landing key and status."""
+    files = plan.of(contract.name)
     if not files:
-        return []
+        return {}
     # A withdrawn fact holds no id: a corrected file may bring it anew.
     raw = counting_facts(spark, use_case.name, contract.name)
     with with_status(read_landing(spark, files, plan.repeated, contract), raw, contract) as rows:
         counts = counts_by_file(rows)
-        written = landing_file_rows(files, counts, run_id, datetime.now(UTC))
         if any(found["new"] for found in counts.values()):
             append_rows(rows.where("status = 'new'"), use_case.name, raw_table(contract), contract, run_id)
         if any(found["quarantined"] for found in counts.values()):
             _append_quarantine(spark, use_case.name, rows, contract, files, run_id)
-    log.info("%s: %s", contract.name, summary(written))
-    return written
+    return counts
 
 
 def _append_quarantine(
@@ -389,8 +391,13 @@ def ingest(spark: SparkSession, use_case: UseCase, plan: FilePlan, run_id: str) 
     shuffle_by_span(spark, len({file.ds for file in plan.new}))
     written: list[dict[str, Any]] = []
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
-        for rows in pool.map(lambda source: ingest_source(spark, use_case, source, plan, run_id), use_case.sources):
+        counted = pool.map(lambda source: ingest_source(spark, use_case, source, plan, run_id), use_case.sources)
+        for contract, counts in zip(use_case.sources, counted, strict=True):
+            # Not when they were appended but when they are noted: who looks here first has read raw before that.
+            rows = landing_file_rows(plan.of(contract.name), counts, run_id, datetime.now(UTC))
             lake.merge_rows(use_case.name, LANDING_FILES, rows)
+            if rows:
+                log.info("%s: %s", contract.name, summary(rows))
             written += rows
     return written
 

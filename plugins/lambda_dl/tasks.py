@@ -21,6 +21,7 @@ from lambda_dl.connections import HIVE, KAFKA, MYSQL, S3, connected
 from lambda_dl.conventions import TRANSIENT
 from lambda_dl.deployment import DEPLOYMENT
 from lambda_dl.operators.derive_days import DERIVING_DAG, DeriveDaysOperator, runs_for
+from lambda_dl.sensors.batch_event import started_at
 from lambda_dl.span import Span, SpanError, span_of, span_of_run
 
 log = logging.getLogger(__name__)
@@ -104,13 +105,14 @@ def close_preprocess_book(*, run_id: str, outlet_events: Any) -> list[str]:
 
 @task
 def days_left_behind() -> list[dict[str, Any]]:
-    """The runs that derive again what was derived without facts of this run's days; mostly none."""
+    """The runs that derive again what was derived without facts that are there by now; mostly none."""
     from include.impact import ranges_left_behind
     from include.use_case import load_use_case
 
-    run = get_current_context()["dag_run"]
+    context = get_current_context()
+    run, began = context["dag_run"], datetime.fromtimestamp(started_at(context, "preprocess") / 1000, UTC)
     with connected(S3):
-        spans = ranges_left_behind(load_use_case(case_now().name), run.run_id, span_now().days())
+        spans = ranges_left_behind(load_use_case(case_now().name), run.run_id, span_now().days(), began)
     for first, last in spans:
         log.info("derived before these facts came, so to be derived again: %s to %s", first, last)
     return runs_for(spans, run.dag_id, run.run_id)
@@ -144,6 +146,18 @@ def require_earlier_days() -> None:
         still = earlier_days_open(use_case, days)
     if still:
         raise EarlierDaysOpen(f"not ingested yet, so their facts are missing from the windows: {', '.join(still)}")
+
+
+@task
+def require_ingested_days() -> None:
+    """Fail unless the ingest book of every day of the form is closed: what is done next counts these days again."""
+    from include.book import INGEST
+
+    with connected(S3):
+        closed = _closed(INGEST)
+    still = [ds for ds in span_now().partition_keys() if ds not in closed]
+    if still:
+        raise AirflowFailException(f"not ingested yet: {', '.join(still)}. Choose days that are, or ingest these first")
 
 
 @task

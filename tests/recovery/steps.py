@@ -87,8 +87,9 @@ def deliver_anew(name: str, source: str, day: date, run_id: str) -> list[tuple[d
             client.copy_object(Bucket=LANDING_BUCKET, CopySource=origin, Key=f"{prefix}{ANEW}{file}")
     ingest_raw.ingest(steps.session(), use_case, ingest_raw.plan_ingest(use_case, [day]), run_id)
     book.close_ingest_book(use_case, [day], run_id)
+    began = datetime.now(UTC)
     _derived(use_case, day, day, run_id)
-    spans = ranges_left_behind(use_case, run_id, [day])
+    spans = ranges_left_behind(use_case, run_id, [day], began)
     for first, last in spans:
         _derived(use_case, first, last, run_id)
     return spans
