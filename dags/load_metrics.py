@@ -1,6 +1,6 @@
 """For each preprocessed day, hourly, and by hand: predictions are logged and judged, metrics loaded and read back."""
 
-from airflow.sdk import DAG, TriggerRule
+from airflow.sdk import DAG, Param, TriggerRule
 
 from lambda_dl.cases import CASES
 from lambda_dl.conventions import COSTLY, common, optional_day
@@ -17,6 +17,12 @@ for case in CASES:
         params={
             "from": optional_day("From", "Only said in the log: every message not loaded yet is loaded"),
             "to": optional_day("To", "Only said in the log"),
+            "everything": Param(
+                False,
+                type="boolean",
+                title="Everything",
+                description="Read the metrics topic from its beginning: after rows of a table were lost",
+            ),
         },
     ):
         score = SparkJobOperator(

@@ -10,7 +10,8 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache
@@ -168,41 +169,71 @@ def parse_message(value: bytes | None, use_case: str, target: Target) -> tuple[T
     return metric_row(message, use_case, target)
 
 
-def consume(kafka: KafkaSettings, topic: str, since: datetime | None = None) -> list[tuple[int, int, bytes | None]]:
-    """Everything on a topic from its beginning (or ``since``) to its end now: (partition, offset, value).
+Messages = list[tuple[int, int, bytes | None]]
 
-    Assigned without a consumer group, so that it depends on nobody's position; raises ``KafkaException``.
+
+def consume(kafka: KafkaSettings, topic: str) -> Messages:
+    """Everything on a topic from its beginning to its end now: (partition, offset, value).
+
+    It depends on nobody's position, and leaves none; raises ``KafkaException``.
     """
-    consumer = Consumer(
-        {
-            **kafka.client(),
-            "group.id": "load_metrics",  # the client asks for one; nothing is committed to it
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
-    )
+    consumer = _consumer(kafka, f"{topic} from its beginning")  # the client asks for a group
     try:
-        partitions = _partitions(consumer, topic, since)
-        consumer.assign(partitions)
-        return _drain(consumer, {partition.partition for partition in partitions}, topic)
+        return _read(consumer, topic, {})
     finally:
         consumer.close()
 
 
-def _partitions(consumer: Consumer, topic: str, since: datetime | None) -> list[TopicPartition]:
+@contextmanager
+def unread(kafka: KafkaSettings, topic: str, group: str, again: bool = False) -> Iterator[Messages]:
+    """What is on a topic beyond what ``group`` has taken (``again``: all of it), up to its end now.
+
+    It counts as taken when the block ends without an error: what is done with it must bear a repeat. Kafka forgets a
+    group that has taken nothing for a week (``offsets.retention.minutes``); then all is read again.
+    """
+    consumer = _consumer(kafka, group)
+    try:
+        numbers = [TopicPartition(topic, number) for number in _partitions(consumer, topic)]
+        known = [] if again else consumer.committed(numbers, timeout=TIMEOUT_SECONDS)
+        found = _read(consumer, topic, {part.partition: part.offset for part in known if part.offset >= 0})
+        yield found
+        ends = {partition: offset + 1 for partition, offset, _ in found}
+        if ends:
+            consumer.commit(offsets=[TopicPartition(topic, *end) for end in ends.items()], asynchronous=False)
+    finally:
+        consumer.close()
+
+
+def _consumer(kafka: KafkaSettings, group: str) -> Consumer:
+    return Consumer(
+        {
+            **kafka.client(),
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            # Of a topic that was made anew, too, where a position lies beyond its end.
+            "auto.offset.reset": "earliest",
+        }
+    )
+
+
+def _read(consumer: Consumer, topic: str, positions: Mapping[int, int]) -> Messages:
+    """From the positions, or the beginning of a partition that has none, to the end now."""
+    numbers = _partitions(consumer, topic)
+    consumer.assign([TopicPartition(topic, number, positions.get(number, OFFSET_BEGINNING)) for number in numbers])
+    return _drain(consumer, numbers, topic)
+
+
+def _partitions(consumer: Consumer, topic: str) -> set[int]:
     metadata = consumer.list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic]
     if metadata.error is not None:
         raise KafkaException(metadata.error)
-    if since is None:
-        return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in metadata.partitions]
-    times = [TopicPartition(topic, number, int(since.timestamp() * 1000)) for number in metadata.partitions]
-    return list(consumer.offsets_for_times(times, timeout=TIMEOUT_SECONDS))
+    return set(metadata.partitions)
 
 
-def _drain(consumer: Consumer, open_partitions: set[int], topic: str) -> list[tuple[int, int, bytes | None]]:
+def _drain(consumer: Consumer, open_partitions: set[int], topic: str) -> Messages:
     """Poll until every partition has reported its end."""
-    found: list[tuple[int, int, bytes | None]] = []
+    found: Messages = []
     while open_partitions:
         message = consumer.poll(TIMEOUT_SECONDS)
         if message is None:
@@ -221,11 +252,21 @@ def load_metrics(
     use_case: str,
     target: Target,
     kafka: KafkaSettings | None = None,
-    since: datetime | None = None,
     client: Any = None,
+    again: bool = False,
 ) -> Loaded:
-    """Merge everything on the metrics topic, and the ledger, into the Hive tables; returns what is there now."""
-    messages = consume(kafka or KafkaSettings.from_environment(), Topics(use_case).metrics, since)
+    """Merge what is new on the metrics topic (``again``: all of it), and the ledger, into the Hive tables.
+
+    Returns what of it is there now. Only when the tables have it does it count as taken from the topic.
+    """
+    topic, group = Topics(use_case).metrics, f"{use_case}.load_metrics"
+    with unread(kafka or KafkaSettings.from_environment(), topic, group, again) as messages:
+        loaded = _load(use_case, target, messages, client or s3_client())
+    log.info("%d messages read, rows inserted: %s", len(messages), loaded.inserted)
+    return loaded
+
+
+def _load(use_case: str, target: Target, messages: Messages, client: Any) -> Loaded:
     loaded = Loaded()
     by_table: dict[str, list[dict[str, Any]]] = {}
     for partition, offset, value in messages:
@@ -237,9 +278,8 @@ def load_metrics(
             log.warning("metrics message at partition %d offset %d rejected: %s", partition, offset, error)
     for table in dict.fromkeys(tables_by_kind(target).values()):
         merge(use_case, table, by_table.get(table.name, []), loaded)
-    merge(use_case, LEDGER, ledger_rows(client or s3_client(), use_case), loaded)
+    merge(use_case, LEDGER, ledger_rows(client, use_case), loaded)
     check_loaded(use_case, loaded)
-    log.info("%d messages read, rows inserted: %s", len(messages), loaded.inserted)
     return loaded
 
 

@@ -65,7 +65,8 @@ class Systems:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What came of it. ``sequence`` is the ledger line that names the model, ``None`` if it was refused."""
+    """What came of it. ``sequence`` is the ledger line that names the model, ``None`` if it was refused; ``time`` is
+    the line's (RFC 3339, UTC)."""
 
     model_id: str
     promoted: bool
@@ -73,6 +74,7 @@ class Promotion:
     parent_id: str | None
     reasons: tuple[str, ...]
     metrics: dict[str, Any]
+    time: str = ""
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,7 @@ def _entry(
 
 
 def _promotion(entry: Entry, reasons: tuple[str, ...]) -> Promotion:
-    return Promotion(entry.model_id, True, entry.sequence, entry.parent_id, reasons, entry.metrics)
+    return Promotion(entry.model_id, True, entry.sequence, entry.parent_id, reasons, entry.metrics, entry.time)
 
 
 def _again(systems: Systems, use_case: UseCase, head: Entry) -> Promotion:

@@ -39,12 +39,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Rollback:
-    """What came of it. ``sequence`` is the ledger line to be confirmed; ``None`` if a later line holds by now."""
+    """What came of it. ``sequence`` is the ledger line to be confirmed; ``None`` if a later line holds by now. ``time``
+    is the line's (RFC 3339, UTC)."""
 
     model_id: str
     sequence: int | None
     parent_id: str | None
     reasons: tuple[str, ...]
+    time: str = ""
 
 
 def roll_back(
@@ -68,7 +70,7 @@ def roll_back(
     except LedgerConflict as conflict:
         raise RollbackRefused(overtaken(conflict.head)) from conflict
     _broadcast(announce, use_case, entry)
-    return Rollback(entry.model_id, entry.sequence, entry.parent_id, (entry.reason,))
+    return Rollback(entry.model_id, entry.sequence, entry.parent_id, (entry.reason,), entry.time)
 
 
 def demote(models: ObjectStore, announce: Announce, use_case: UseCase, touched: Touched, request: Request) -> Rollback:
@@ -97,7 +99,7 @@ def demote(models: ObjectStore, announce: Announce, use_case: UseCase, touched: 
         except LedgerConflict:
             continue
         _broadcast(announce, use_case, entry)
-        return Rollback(entry.model_id, entry.sequence, entry.parent_id, (entry.reason,))
+        return Rollback(entry.model_id, entry.sequence, entry.parent_id, (entry.reason,), entry.time)
     raise RuntimeError(f"the ledger of {use_case.name!r} moved on {ATTEMPTS} times while deciding: try again")
 
 
@@ -192,7 +194,8 @@ def _again(announce: Announce, use_case: UseCase, done: Entry, head: Entry) -> R
         reason = f"this run wrote ledger line {done.sequence} before; line {head.sequence} holds now"
         return Rollback(done.model_id, None, done.parent_id, (reason,))
     _broadcast(announce, use_case, done)
-    return Rollback(done.model_id, done.sequence, done.parent_id, (f"ledger line {done.sequence}: broadcast again",))
+    reason = f"ledger line {done.sequence}: broadcast again"
+    return Rollback(done.model_id, done.sequence, done.parent_id, (reason,), done.time)
 
 
 def _broadcast(announce: Announce, use_case: UseCase, entry: Entry) -> None:

@@ -345,7 +345,7 @@ def anything_to_compute() -> bool:
 
 @task
 def load_metrics(*, params: dict[str, Any]) -> dict[str, list[str]]:
-    """Merge every metric on the topic, and the ledger, into the Hive tables; a metric is there once, however often.
+    """Merge what is new on the metrics topic, and the ledger, into the Hive tables, each metric once, however often.
 
     Returns the days of each table that it has seen metrics of.
     """
@@ -356,7 +356,7 @@ def load_metrics(*, params: dict[str, Any]) -> dict[str, list[str]]:
         log.info("Started for the days %s to %s", params["from"], params["to"])
     case = case_now()
     with connected(S3, KAFKA):
-        loaded = load(case.name, load_use_case(case.name).target)
+        loaded = load(case.name, load_use_case(case.name).target, again=bool(params.get("everything")))
     for table, rows in loaded.inserted.items():
         log.info("%s: %d new rows", table, rows)
     if loaded.rejected:

@@ -5,6 +5,7 @@ import json
 import os
 import time
 import uuid
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -76,8 +77,10 @@ def test_every_day_of_this_very_run_is_awaited() -> None:
 
 def test_the_receipt_names_model_and_ledger_line() -> None:
     sensor = ModelLoadedSensor(task_id="a", use_case="u", promoter="p", limit=60)
-    promotion = {"promoted": True, "model_id": "m", "sequence": 7, "reasons": []}
-    assert deferred_trigger(sensor, promotion).expected == [{"kind": "model_loaded", "model_id": "m", "sequence": 7}]
+    promotion = {"model_id": "m", "sequence": 7, "time": "2026-11-30T00:10:00Z", "reasons": []}
+    trigger = deferred_trigger(sensor, promotion)
+    assert trigger.expected == [{"kind": "model_loaded", "model_id": "m", "sequence": 7}]
+    assert trigger.since_ms == datetime(2026, 11, 30, tzinfo=UTC).timestamp() * 1000, "not the topic's whole history"
 
 
 def test_a_refused_candidate_is_skipped_with_its_reasons() -> None:

@@ -71,7 +71,10 @@ def topic(name: str) -> list[tuple[int, int, bytes | None]]:
 
 def test_metrics_are_loaded_exactly_once(both_paths: Workshop) -> None:
     first = load_metrics(both_paths.window, BINARY)
-    again = load_metrics(both_paths.window, BINARY)
+    nothing = load_metrics(both_paths.window, BINARY)
+    assert DATA_QUALITY.name not in nothing.days(), "what was loaded is not read again"
+    again = load_metrics(both_paths.window, BINARY, again=True)
+    assert again.days()[DATA_QUALITY.name] == first.days()[DATA_QUALITY.name]
     assert first.rejected == []
     assert first.inserted[DATA_QUALITY.name] == expected_values(both_paths.window)
     assert again.inserted[DATA_QUALITY.name] == 0

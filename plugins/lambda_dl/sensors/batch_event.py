@@ -5,6 +5,7 @@ The messages of this very run (or of this very promotion) are waited for, never 
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import BaseSensorOperator
@@ -14,6 +15,8 @@ from include.locations import Topics
 from lambda_dl.connections import KAFKA
 from lambda_dl.span import span_of_run
 from lambda_dl.triggers.kafka_messages import KafkaMessagesTrigger
+
+CLOCKS_DIFFER = timedelta(minutes=10)
 
 
 class MessageLate(AirflowException):
@@ -74,8 +77,8 @@ class DayAnnouncedSensor(KafkaSensor):
 class ModelLoadedSensor(KafkaSensor):
     """Waits until the speed service confirms that it serves the ledger line that the task ``promoter`` has broadcast.
 
-    That task returns ``{"model_id", "sequence", "reasons", ...}``. Without a line to wait for (``sequence`` is None: a
-    refused candidate) this task is skipped.
+    That task returns ``{"model_id", "sequence", "time", "reasons", ...}``. Without a line to wait for (``sequence`` is
+    None: a refused candidate) this task is skipped.
     """
 
     def __init__(self, *, use_case: str, promoter: str, **kwargs: Any) -> None:
@@ -90,8 +93,9 @@ class ModelLoadedSensor(KafkaSensor):
         return [{"kind": "model_loaded", "model_id": outcome["model_id"], "sequence": outcome["sequence"]}]
 
     def since_ms(self, context: Any) -> int:
-        """The topic's beginning: a receipt names its ledger line, so it cannot be an older promotion's."""
-        return 0
+        """Shortly before the ledger line was written: the topic keeps everything, and clocks differ a little."""
+        line = datetime.fromisoformat(context["ti"].xcom_pull(task_ids=self.promoter)["time"])
+        return int((line - CLOCKS_DIFFER).timestamp() * 1000)
 
 
 def started_at(context: Any, task_id: str) -> int:
