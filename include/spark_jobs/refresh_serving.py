@@ -80,6 +80,8 @@ NEXT = "__next"
 OLD = "__old"
 #: Tables filled side by side: each waits for a plan, for rows, and for MySQL.
 TABLES_AT_ONCE = 3
+#: How long it is told what a refresh did.
+LOG_DAYS = 30
 
 
 class NothingToServe(ValueError):
@@ -428,7 +430,8 @@ def refresh(
     create_tables(spark, use_case)  # one may be declared since the last ingest
     with refresh_lock(settings) as cursor:
         positions = read_positions(cursor, span)
-        found = all_frames(spark, use_case, span, kafka or KafkaSettings.from_environment(), positions)
+        through = read_open_through(cursor, span)
+        found = all_frames(spark, use_case, span, kafka or KafkaSettings.from_environment(), positions, through)
         frames = found.tables
         drop_tables(cursor, [table + suffix for table in frames for suffix in (NEXT, OLD)])
         rows = write_next(cursor, settings, frames)
@@ -457,9 +460,14 @@ class Frames:
 
 
 def all_frames(
-    spark: SparkSession, use_case: UseCase, span: Span, kafka: KafkaSettings, positions: TopicPositions
+    spark: SparkSession,
+    use_case: UseCase,
+    span: Span,
+    kafka: KafkaSettings,
+    positions: TopicPositions,
+    known_through: datetime,
 ) -> Frames:
-    """Closed and open days, as of now."""
+    """Closed and open days, as of now; an earlier refresh knew the open day through ``known_through``."""
     unread = unread_now(use_case.name, kafka)  # before the table's version is looked up: see unlogged_predictions
     predictions = read_table(spark, use_case.name, predictions_table(use_case).name)
     sources: dict[str, OpenSource] = {}
@@ -470,7 +478,7 @@ def all_frames(
         found = open_source(spark, use_case, contract, kafka, span.last.isoformat(), known)
         sources[contract.name] = found
         after |= {(topic, number): offset for number, offset in found.positions.items()}
-    through = complete_through(span, sources)
+    through = complete_through(span, sources, known_through)
     unlogged = unlogged_predictions(spark, use_case, kafka, unread, predictions)
     frames = {table: stamped(f, span) for table, f in batch_frames(spark, use_case, span, predictions, sources).items()}
     for table, frame in open_frames(spark, use_case, span, sources, unlogged).items():
@@ -478,9 +486,9 @@ def all_frames(
     return Frames(frames, after, through)
 
 
-def complete_through(span: Span, sources: Mapping[str, OpenSource]) -> datetime:
-    """Up to when the open day is complete: as far as the slowest source has come, never less than the closed days."""
-    return max(span.complete_through, min(found.seen or span.complete_through for found in sources.values()))
+def complete_through(span: Span, sources: Mapping[str, OpenSource], known: datetime) -> datetime:
+    """Up to when the open day is complete: as far as the slowest source has come, never less than was ``known``."""
+    return max(known, min(found.seen or span.complete_through for found in sources.values()))
 
 
 def create_views(cursor: Any, tables: Sequence[str]) -> None:
@@ -511,10 +519,21 @@ def write_positions(cursor: Any, span: Span, positions: TopicPositions) -> None:
         cursor.executemany(statement("write_refresh_positions"), lines)
 
 
-def write_log(cursor: Any, span: Span, rows: Mapping[str, int], seconds: float, open_through: datetime) -> None:
-    """Append one line per table to ``refresh_log``; those of the open day are complete through ``open_through``."""
+def read_open_through(cursor: Any, span: Span) -> datetime:
+    """Up to when the open day was complete before: a source that says nothing anew takes nothing back."""
     cursor.execute(statement("create_refresh_log"))
-    about = {
+    cursor.execute(statement("last_open_through"), {"layer": SPEED, "ds": span.last.isoformat()})
+    found: datetime | None = cursor.fetchone()[0]
+    return found.replace(tzinfo=UTC) if found else span.complete_through
+
+
+def write_log(cursor: Any, span: Span, rows: Mapping[str, int], seconds: float, open_through: datetime) -> None:
+    """Append one line per table to ``refresh_log``; those of the open day are complete through ``open_through``.
+
+    Lines older than ``LOG_DAYS`` go.
+    """
+    cursor.execute(statement("create_refresh_log"))
+    about: dict[str, Any] = {
         "run_id": span.run_id,
         "seconds": seconds,
         "as_of": span.as_of.replace(tzinfo=None),
@@ -527,6 +546,7 @@ def write_log(cursor: Any, span: Span, rows: Mapping[str, int], seconds: float, 
         through = layers[layer].replace(tzinfo=None)
         lines.append({**about, "table_name": table, "row_count": count, "layer": layer, "complete_through": through})
     cursor.executemany(statement("insert_refresh_log"), lines)
+    cursor.execute(statement("expire_refresh_log"), {"before": about["as_of"] - timedelta(days=LOG_DAYS)})
 
 
 def main(argv: Sequence[str] | None = None) -> None:

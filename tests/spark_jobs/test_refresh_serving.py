@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from typing import cast
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -10,6 +11,7 @@ from include.predictions.positions import Unread
 from include.spark_jobs.open_day import OpenSource, once, to_read
 from include.spark_jobs.refresh_serving import (
     NothingToServe,
+    complete_through,
     identifier,
     mysql_ddl,
     newest_days,
@@ -47,6 +49,15 @@ def test_retention_is_a_setting() -> None:
     assert load_use_case("flight_delay", {"LAMBDA_DL_RECENT_DAYS": "30"}).serving.recent_days == 30
     with pytest.raises(ValueError, match="LAMBDA_DL_RECENT_DAYS is '0'"):
         load_use_case("flight_delay", {"LAMBDA_DL_RECENT_DAYS": "0"})
+
+
+def test_a_source_that_says_nothing_more_takes_nothing_back() -> None:
+    span = recent_span({"2013-01-08", "2013-01-09"}, 7, NOW, "run")
+    known, seen = (datetime(2013, 1, 10, hour, tzinfo=UTC) for hour in (8, 9))
+    silent, later = (OpenSource(cast(DataFrame, None), {}, when) for when in (None, seen))
+    assert complete_through(span, {"a": silent, "b": later}, span.complete_through) == span.complete_through
+    assert complete_through(span, {"a": silent, "b": later}, known) == known
+    assert complete_through(span, {"a": later, "b": later}, known) == seen
 
 
 def test_a_view_joins_the_closed_days_with_the_open_ones() -> None:
