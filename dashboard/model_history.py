@@ -14,6 +14,16 @@ FROM model_quality q
 """
 
 
+#: What trainings measured, each of its own: the gate measures a candidate once more, without the rivals that every
+#: training has, and rivals have no id that would tell one night's from another's.
+TRAININGS = """
+SELECT q.*, LEFT(q.model_id, 8) AS model, ROW_NUMBER() OVER (
+  PARTITION BY q.measured_by, q.model_id, q.role, q.split, q.from_ds, q.to_ds ORDER BY q.time DESC) AS newest_first
+FROM model_quality q
+WHERE q.split <> 'live' AND q.measured_by IN (SELECT measured_by FROM model_quality WHERE role = 'base_rate')
+"""
+
+
 def quality(target: Target) -> Dataset:
     """What was measured of each candidate and its rivals."""
     return Dataset(
@@ -24,7 +34,7 @@ SELECT time, DATE_FORMAT(MAX(time) OVER (PARTITION BY measured_by), '%Y-%m-%d %H
   from_ds, to_ds, `rows` AS subjects, {names(target)},
   CASE role WHEN 'candidate' THEN 'network' WHEN 'champion' THEN 'champion before' WHEN 'base_rate' THEN 'base rate'
     WHEN 'lightgbm' THEN 'LightGBM' ELSE role END AS who
-FROM ({NEWEST_QUALITY}) newest WHERE newest_first = 1 AND split <> 'live'
+FROM ({TRAININGS}) newest WHERE newest_first = 1
 """,
         (
             Column("time", "time", "When it was measured, UTC"),
