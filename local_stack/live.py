@@ -38,7 +38,7 @@ from include.use_cases import chosen_use_case
 from local_stack.airflow_api import AirflowApi, RunFailed
 from local_stack.control import up
 from local_stack.demo import Demo, compute_statistics, ingest, load, refresh, train, watch
-from local_stack.environment import keep_settings, own_settings, process_env
+from local_stack.environment import environment_of, keep_settings, own_settings, process_env
 from local_stack.faults import StackError
 from local_stack.layout import Layout, layout_from
 from local_stack.replay.asking import KafkaAsker
@@ -256,7 +256,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--days", type=int, default=15, help="days of history to begin with, at the first start")
     parser.add_argument("--heartbeat-seconds", type=int, default=5, help="how often every source says how far it is")
     parser.add_argument("--trials", type=int, default=8, help="trials of the first hyper-parameter search")
-    parser.add_argument("--use-case", default=chosen_use_case(os.environ))
+    parser.add_argument("--use-case", help="one of the stack's; else its first")
     options = parser.parse_args(arguments)
     if options.days < 1 or options.heartbeat_seconds < 1 or options.trials < 1:
         parser.error("--days, --heartbeat-seconds and --trials must be at least 1")
@@ -277,8 +277,10 @@ def main() -> int:
     options = parse_arguments()
     try:
         environment = start(layout_from(), options.days)
+        name = options.use_case or chosen_use_case(environment)
+        environment = environment_of(environment, name)
         os.environ.update(environment)
-        use_case = load_use_case(options.use_case, environment)
+        use_case = load_use_case(name, environment)
         today = utc_now().date()  # once: catching up may go on past midnight
         catch_up(use_case, environment, today, options.trials)
         live(use_case, environment, today, timedelta(seconds=options.heartbeat_seconds))
