@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ log = logging.getLogger("compute_statistics")
 #: archive shorter than two months they are its halves, so that a young deployment has something to compare.
 MONTH = 30
 BINS = 10
+#: How often it computes at most: while a long backfill closes day after day the next run comes soon enough.
+ROUNDS = 5
 SHARE, CHANGE, DRIFT = "share", "change", "drift"
 Row = dict[str, Any]
 
@@ -254,8 +256,22 @@ def without_nan(row: Row) -> Row:
 
 
 def compute(spark: SparkSession, use_case: UseCase, run_id: str) -> int:
-    """Write the statistics as of the last day with closed labels; returns how many rows. A repeat replaces them."""
+    """Write the statistics as of the last day with closed labels; returns how many rows. A repeat replaces them.
+
+    Labels that were closed while it computed may not have been read: then it computes again.
+    """
     create_tables(spark, use_case)
+    for _ in range(ROUNDS):
+        began = datetime.now(UTC)
+        rows = _compute(spark, use_case, run_id)
+        closed = book.last_closed(use_case, book.LABELLING)
+        if closed is None or closed < began:
+            break
+        log.info("labels were closed meanwhile")
+    return rows
+
+
+def _compute(spark: SparkSession, use_case: UseCase, run_id: str) -> int:
     closed = sorted(map(date.fromisoformat, book.closed_days(use_case, book.LABELLING)))
     if not closed:
         log.info("no day has closed labels yet")

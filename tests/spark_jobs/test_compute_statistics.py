@@ -1,7 +1,8 @@
 """What Spark counts for the statistics, and the rows that become of it, on counts made for it."""
 
 import math
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from include.features.spec import Feature
+from include.spark_jobs import compute_statistics as job
 from include.spark_jobs.compute_statistics import (
     MONTH,
     Spans,
@@ -20,6 +22,7 @@ from include.spark_jobs.compute_statistics import (
     share_rows,
     with_q_values,
 )
+from include.use_case import load_use_case
 
 FIRST = date(2013, 1, 1)
 SPANS = Spans(FIRST, FIRST + timedelta(days=59))
@@ -87,3 +90,19 @@ def test_a_feature_that_has_moved_has_drifted(rows: DataFrame) -> None:
     none = drift_rows(rows.where("false"), [KIND, SIZE], SPANS)
     assert [(row["rows"], math.isnan(row["psi"])) for row in none] == [(0, True)] * 2
     assert np.isfinite(found["size"]["psi"])
+
+
+def test_labels_that_were_closed_while_it_computed_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[int] = []
+
+    def compute_once(*_: object) -> int:
+        rounds.append(1)
+        return len(rounds)
+
+    def closed_in_the_first_round(*_: object) -> datetime:
+        return datetime.now(UTC) + timedelta(hours=1 if len(rounds) == 1 else -1)
+
+    monkeypatch.setattr(job, "create_tables", lambda *_: None)
+    monkeypatch.setattr(job, "_compute", compute_once)
+    monkeypatch.setattr(job.book, "last_closed", closed_in_the_first_round)
+    assert job.compute(cast(SparkSession, None), load_use_case("flight_delay"), "run") == 2
