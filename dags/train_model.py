@@ -19,6 +19,9 @@ def announce_candidate(result: dict[str, Any], *, outlet_events: Any) -> str:
     return str(result["model_id"])
 
 
+#: More than any task has by itself.
+FOLLOWS_AT_ONCE = 100
+
 for case in CASES:
     with DAG(
         **common("train_model", case, "training", "nightly"),
@@ -72,10 +75,18 @@ for case in CASES:
                 "run-id": "{{ run_id }}",
             },
             pool="train_gpu",
+            weight_rule="absolute",
             **TRANSIENT,
         )
         search = RayTuneSensor(
-            task_id="follow_search", submitter="submit", limit=DEPLOYMENT.training_limit, pool="train_gpu", **COSTLY
+            task_id="follow_search",
+            submitter="submit",
+            limit=DEPLOYMENT.training_limit,
+            pool="train_gpu",
+            # The slot that submit leaves is this one's, before another use case's submit that waits for it.
+            priority_weight=FOLLOWS_AT_ONCE,
+            weight_rule="absolute",
+            **COSTLY,
         )
         require_quality(window) >> submit >> search
         announce_candidate.override(outlets=[case.candidate])(search.output)
