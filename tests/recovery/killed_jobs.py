@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from include import lake
 from include.landing import object_sizes, s3_client
 from include.locations import LAKE_BUCKET, MODELS_BUCKET
+from include.settings import KafkaSettings
 from include.tables import all_tables
 from tests.recovery import steps
 from tests.recovery.content import ABOUT_RUNS
@@ -68,6 +70,12 @@ class Lake:
         for key in object_sizes(self.client, LAKE_BUCKET, f"{self.name}/"):
             self.client.delete_object(Bucket=LAKE_BUCKET, Key=key)
         self._copy(f"{self.name}_before_{job}/", f"{self.name}/")
+        # What an undisturbed job has taken from a topic has not been taken then.
+        admin = AdminClient(KafkaSettings.from_environment().client())
+        there = {group.group_id for group in admin.list_consumer_groups().result().valid}
+        own = [group for group in there if group.startswith(f"{self.name}.")]
+        for deleted in admin.delete_consumer_groups(own).values() if own else ():
+            deleted.result()
 
     def _copy(self, source: str, target: str) -> None:
         for key in object_sizes(self.client, LAKE_BUCKET, source):
