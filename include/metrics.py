@@ -9,8 +9,9 @@ the metrics mean nor who measured them.
 import json
 import logging
 import os
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -41,6 +42,10 @@ log = logging.getLogger(__name__)
 #: Columns that a message may leave out, besides those of ``_may_lack``.
 OPTIONAL = frozenset({"model_id", "config", "epochs", "seconds", "instance", "hour"})
 TIMEOUT_SECONDS = 60.0
+ASK_AGAIN_SECONDS = 0.5
+NO_COORDINATOR_YET = frozenset(
+    {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+)
 
 
 @cache
@@ -194,14 +199,27 @@ def unread(kafka: KafkaSettings, topic: str, group: str, again: bool = False) ->
     consumer = _consumer(kafka, group)
     try:
         numbers = [TopicPartition(topic, number) for number in _partitions(consumer, topic)]
-        known = [] if again else consumer.committed(numbers, timeout=TIMEOUT_SECONDS)
+        known = [] if again else _once_there(lambda: consumer.committed(numbers, timeout=TIMEOUT_SECONDS))
         found = _read(consumer, topic, {part.partition: part.offset for part in known if part.offset >= 0})
         yield found
         ends = {partition: offset + 1 for partition, offset, _ in found}
         if ends:
-            consumer.commit(offsets=[TopicPartition(topic, *end) for end in ends.items()], asynchronous=False)
+            taken = [TopicPartition(topic, *end) for end in ends.items()]
+            _once_there(lambda: consumer.commit(offsets=taken, asynchronous=False))
     finally:
         consumer.close()
+
+
+def _once_there(ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
+    """Ask a group's coordinator; with a broker's first group of all, or after its death, it comes a moment later."""
+    end = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in NO_COORDINATOR_YET or time.monotonic() > end:
+                raise
+            time.sleep(ASK_AGAIN_SECONDS)
 
 
 def _consumer(kafka: KafkaSettings, group: str) -> Consumer:

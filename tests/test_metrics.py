@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from deltalake import DeltaTable, write_deltalake
 
-from include import lake
+from include import lake, metrics
 from include.metrics import (
     Loaded,
     data_quality_id,
@@ -127,3 +128,23 @@ def test_the_same_measurement_has_the_same_identity() -> None:
     again = data_quality_id("u", "d", "s", "validity", 1 / 3)
     assert again == data_quality_id("u", "d", "s", "validity", 1 / 3)
     assert again != data_quality_id("u", "d", "s", "validity", 0.5)
+
+
+def test_a_group_whose_coordinator_is_not_there_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "ASK_AGAIN_SECONDS", 0)
+    asked: list[int] = []
+
+    def ask() -> list[TopicPartition]:
+        asked.append(1)
+        if len(asked) < 3:
+            raise KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))
+        return []
+
+    assert metrics._once_there(ask) == []
+    assert len(asked) == 3
+
+    def refuse() -> list[TopicPartition]:
+        raise KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+
+    with pytest.raises(KafkaException):
+        metrics._once_there(refuse)
