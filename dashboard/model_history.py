@@ -6,22 +6,25 @@ from dashboard.figures import columns, formats, heading, metrics, names, number
 from dashboard.specs import Chart, Column, Dataset, Metric, Row, Text
 from include.target import Target, validated
 
-#: Of a metric measured again, the newest counts.
-NEWEST_QUALITY = """
+
+def newest(keys: str, where: str = "") -> str:
+    """What was measured, of each metric (known by ``keys``) numbered from the newest on."""
+    return f"""
 SELECT q.*, LEFT(q.model_id, 8) AS model, ROW_NUMBER() OVER (
-  PARTITION BY q.model_id, q.role, q.split, q.hour, q.from_ds, q.to_ds ORDER BY q.time DESC) AS newest_first
+  PARTITION BY {keys} ORDER BY q.time DESC) AS newest_first
 FROM model_quality q
-"""
+{where}"""
 
 
+METRIC = "q.model_id, q.role, q.split, q.hour, q.from_ds, q.to_ds"
+#: Of a metric measured again, the newest counts.
+NEWEST_QUALITY = newest(METRIC)
 #: What trainings measured, each of its own: the gate measures a candidate once more, without the rivals that every
 #: training has, and rivals have no id that would tell one night's from another's.
-TRAININGS = """
-SELECT q.*, LEFT(q.model_id, 8) AS model, ROW_NUMBER() OVER (
-  PARTITION BY q.measured_by, q.model_id, q.role, q.split, q.from_ds, q.to_ds ORDER BY q.time DESC) AS newest_first
-FROM model_quality q
-WHERE q.split <> 'live' AND q.measured_by IN (SELECT measured_by FROM model_quality WHERE role = 'base_rate')
-"""
+TRAININGS = newest(
+    f"q.measured_by, {METRIC}",
+    "WHERE q.split <> 'live' AND q.measured_by IN (SELECT measured_by FROM model_quality WHERE role = 'base_rate')\n",
+)
 
 
 def quality(target: Target) -> Dataset:

@@ -15,8 +15,6 @@ from include.tiles.spec import days_of_history
 from include.use_case import UseCase
 
 ONE_DAY = timedelta(days=1)
-#: Some day: what depends on one reaches equally far from each.
-ONE = date(2000, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,14 @@ def impact_of(use_case: UseCase, source: str, day: date) -> Impact:
         features=(day, last + history),
         labels=(day - horizon, last),
         # Labels of a day are written when the day that ends their horizon is preprocessed.
-        derive=(day, last + max(history, horizon)),
+        derive=(day, day + reach_of(use_case, source)),
     )
+
+
+def reach_of(use_case: UseCase, source: str) -> timedelta:
+    """How long after facts of a source became available days that depend on them are preprocessed."""
+    days = max(history_of(use_case, source), use_case.label_horizon_days)
+    return timedelta(days=use_case.source(source).announced_days + days)
 
 
 def days_to_derive(use_case: UseCase, source: str, days: Iterable[date], derived: Iterable[str]) -> list[date]:
@@ -85,7 +89,7 @@ def ranges_left_behind(
 ) -> list[tuple[date, date]]:
     """The spans to preprocess again after a run has ingested and preprocessed some days (see ``left_behind``)."""
     own = list(days)
-    reach = max(impact_of(use_case, source.name, ONE).derive[1] for source in use_case.sources) - ONE
+    reach = max(reach_of(use_case, source.name) for source in use_case.sources)
     looked_at = span(min(own) - reach, max(own))
     files = lake.read_rows(use_case.name, LANDING_FILES.name, ds=book.names_of(looked_at))
     closed = book.closed_since(use_case, book.PREPROCESS)

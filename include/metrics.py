@@ -184,7 +184,7 @@ def consume(kafka: KafkaSettings, topic: str) -> Messages:
     """
     consumer = _consumer(kafka, f"{topic} from its beginning")  # the client asks for a group
     try:
-        return _read(consumer, topic, {})
+        return _read(consumer, topic, dict.fromkeys(_partitions(consumer, topic), OFFSET_BEGINNING))
     finally:
         consumer.close()
 
@@ -198,9 +198,12 @@ def unread(kafka: KafkaSettings, topic: str, group: str, again: bool = False) ->
     """
     consumer = _consumer(kafka, group)
     try:
-        numbers = [TopicPartition(topic, number) for number in _partitions(consumer, topic)]
-        known = [] if again else _once_there(lambda: consumer.committed(numbers, timeout=TIMEOUT_SECONDS))
-        found = _read(consumer, topic, {part.partition: part.offset for part in known if part.offset >= 0})
+        positions = dict.fromkeys(_partitions(consumer, topic), OFFSET_BEGINNING)
+        if not again:
+            asked = [TopicPartition(topic, number) for number in positions]
+            known = _once_there(lambda: consumer.committed(asked, timeout=TIMEOUT_SECONDS))
+            positions |= {part.partition: part.offset for part in known if part.offset >= 0}
+        found = _read(consumer, topic, positions)
         yield found
         ends = {partition: offset + 1 for partition, offset, _ in found}
         if ends:
@@ -236,10 +239,9 @@ def _consumer(kafka: KafkaSettings, group: str) -> Consumer:
 
 
 def _read(consumer: Consumer, topic: str, positions: Mapping[int, int]) -> Messages:
-    """From the positions, or the beginning of a partition that has none, to the end now."""
-    numbers = _partitions(consumer, topic)
-    consumer.assign([TopicPartition(topic, number, positions.get(number, OFFSET_BEGINNING)) for number in numbers])
-    return _drain(consumer, numbers, topic)
+    """From the position of each partition to its end now."""
+    consumer.assign([TopicPartition(topic, *position) for position in positions.items()])
+    return _drain(consumer, set(positions), topic)
 
 
 def _partitions(consumer: Consumer, topic: str) -> set[int]:

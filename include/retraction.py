@@ -63,7 +63,8 @@ def withdrawals(tables: Tables) -> list[Withdrawal]:
 
 def to_withdraw(tables: Tables, source: str, day: date, now: datetime, file: str = "") -> list[Withdrawal]:
     """The files of a source's day (or one of them) that are ingested and not withdrawn. Raises if there are none."""
-    ingested = [row for row in _files(tables, source, day) if _is_named(str(row["landing_key"]), file)]
+    files = _files(tables, source, day)
+    ingested = [row for row in files if _is_named(str(row["landing_key"]), file)]
     if not ingested:
         raise RetractionRefused(f"no file of {_words(source, day, file)} was ingested: there is nothing to retract")
     active = retracted_keys(read_events(tables))
@@ -74,7 +75,7 @@ def to_withdraw(tables: Tables, source: str, day: date, now: datetime, file: str
     ]
     if not found:
         raise RetractionRefused(f"every file of {_words(source, day, file)} is retracted already")
-    if repeats := _repeating(_files(tables, source, day), found, active):
+    if repeats := _repeating(files, found, active):
         raise RetractionRefused(
             f"rows of {', '.join(repeats[:SHOWN])} were counted as repeats of what other files had, and would go with "
             f"{', '.join(one.landing_key for one in found[:SHOWN])}: retract those files too, then deliver what is "

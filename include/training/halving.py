@@ -43,7 +43,8 @@ class Rung:
         """What a trial was told here before its search was killed."""
         if math.isfinite(loss):
             self._losses[trial] = loss
-            self._passed |= {trial} if passed else set()
+            if passed:
+                self._passed.add(trial)
 
 
 class Halving(FIFOScheduler):
@@ -72,7 +73,7 @@ class Halving(FIFOScheduler):
         result = trial.last_result or {}
         if self._loss not in result:
             return
-        reached = [rung for milestone, rung in self._rungs.items() if result[self._time_attr] >= milestone]
+        reached = self._reached(result)
         given_up = trial.is_finished() and not result.get("finished")
         for rung in reached:
             passed = rung is not reached[-1] or not given_up
@@ -81,7 +82,10 @@ class Halving(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Stop a trial that does not pass a rung it has reached."""
         loss = self._sign * float(result[self._loss])
-        reached = [rung for milestone, rung in self._rungs.items() if result[self._time_attr] >= milestone]
+        reached = self._reached(result)
         # Only the last rung reached is asked: the ones before were, or the trial went on from a checkpoint after them.
         on = not reached or reached[-1].goes_on(trial.trial_id, loss)
         return str(TrialScheduler.CONTINUE if on else TrialScheduler.STOP)
+
+    def _reached(self, result: Mapping[str, Any]) -> list[Rung]:
+        return [rung for milestone, rung in self._rungs.items() if result[self._time_attr] >= milestone]
