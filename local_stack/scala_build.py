@@ -21,7 +21,7 @@ def build(layout: Layout) -> None:
     hive = sorted((layout.jars / "metastore-dist" / "lib").glob("*.jar"))
     _compile(layout, ["LoopbackMetastore.scala"], [*hive, *hadoop], layout.jars / "launcher")
     spark = sorted(jar for name in ("spark", "slf4j") for jar in layout.pyspark_jars.glob(f"{name}-*.jar"))
-    _compile(layout, ["ReadOnly.scala", "Stoppable.scala"], spark, hiveserver2_classes(layout))
+    _compile(layout, ["ReadOnly.scala", "Stoppable.scala"], [*spark, *hadoop], hiveserver2_classes(layout))
 
 
 def hiveserver2_classes(layout: Layout) -> Path:

@@ -7,7 +7,6 @@ from local_stack.environment import process_env
 from local_stack.stack import Server, Stack
 
 MAIN = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"
-BATCH_SECRETS = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MYSQL_PASSWORD")
 
 
 def hiveserver2(stack: Stack) -> Server:
@@ -26,9 +25,10 @@ def hiveserver2(stack: Stack) -> Server:
 
 
 def _env(stack: Stack) -> dict[str, str]:
-    """The project's environment without any secret that writes."""
-    allowed = {k: v for k, v in process_env(stack).items() if k not in BATCH_SECRETS}
-    return {**allowed, "SPARK_CONF_DIR": str(stack.layout.conf / "hiveserver2")}
+    """The project's environment without any secret: its keys, which read, are in its configuration."""
+    secrets = set(stack.secrets.values())
+    without = {name: value for name, value in process_env(stack).items() if value not in secrets}
+    return {**without, "SPARK_CONF_DIR": str(stack.layout.conf / "hiveserver2")}
 
 
 def _probe(stack: Stack) -> None:

@@ -15,7 +15,7 @@ from local_stack.environment import environment_of, process_env, render_env, ren
 from local_stack.faults import StackError
 from local_stack.ports import Ports
 from local_stack.servers.airflow import WAIT_FOR_LOCK_S, airflow_env, connections, pools
-from local_stack.servers.hiveserver2 import BATCH_SECRETS, hiveserver2
+from local_stack.servers.hiveserver2 import hiveserver2
 from local_stack.servers.predictor import predictors
 from local_stack.stack import Stack
 
@@ -59,10 +59,9 @@ def test_the_predictor_gets_its_own_key_and_no_batch_secret(stack: Stack) -> Non
         assert stack.secrets[name] not in given
 
 
-def test_hiveserver2_gets_no_secret_that_writes(stack: Stack) -> None:
+def test_hiveserver2_gets_no_secret(stack: Stack) -> None:
     env = hiveserver2(stack).env
-    assert not set(BATCH_SECRETS) & set(env)
-    assert stack.secrets["s3_secret_key"] not in env.values()
+    assert not set(stack.secrets.values()) & set(env.values())
 
 
 def test_airflow_has_every_connection_and_its_secrets_from_the_environment(stack: Stack) -> None:

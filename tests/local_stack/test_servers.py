@@ -148,9 +148,17 @@ def test_hiveserver2_answers_sql_and_cannot_write_the_lake(running: Stack) -> No
         "drop view if exists flight_delay.champions",
         "drop database if exists flight_delay cascade",
         "create table default.theirs (n int) using delta",
+        "select transform(1) using 'cat' as (line string)",
+        "select reflect('java.lang.System', 'getenv', 'PATH')",
+        "select 1 where try_reflect('java.lang.System', 'getenv', 'PATH') is null",
+        "select * from text.`file:///etc/hostname`",
+        "select (select max(value) from text.`/etc/hostname`)",
+        "execute immediate 'drop table if exists flight_delay.book'",
+        "set spark.sql.catalog.theirs=org.apache.spark.sql.execution.datasources.v2.jdbc.JDBCTableCatalog",
+        "set fs.theirs.impl=org.apache.hadoop.fs.LocalFileSystem",
     ],
 )
-def test_hiveserver2_changes_nothing_in_the_metastore(running: Stack, statement: str) -> None:
+def test_hiveserver2_reads_the_lake_alone_and_changes_nothing(running: Stack, statement: str) -> None:
     connection = hive.connect(host="127.0.0.1", port=running.ports["hiveserver2"], username="analyst")
     cursor = connection.cursor()
     with pytest.raises(hive.OperationalError, match="is refused: this server only reads"):
@@ -158,6 +166,14 @@ def test_hiveserver2_changes_nothing_in_the_metastore(running: Stack, statement:
     for harmless in ("show databases", "set spark.sql.shuffle.partitions=3", "explain select 1", "use default"):
         cursor.execute(harmless)
     connection.close()
+
+
+@pytest.mark.parametrize("setting", ["spark.sql.catalog.theirs", "spark.hadoop.fs.theirs.impl", "fs.theirs.impl"])
+def test_no_session_brings_classes_to_load(running: Stack, setting: str) -> None:
+    where = {"host": "127.0.0.1", "port": running.ports["hiveserver2"], "username": "analyst"}
+    hive.connect(**where, configuration={"set:hiveconf:spark.sql.shuffle.partitions": "3"}).close()
+    with pytest.raises(hive.OperationalError, match="is refused: this server only reads"):
+        hive.connect(**where, configuration={f"set:hiveconf:{setting}": "org.example.Theirs"})
 
 
 def test_a_cancelled_query_gives_hives_cores_back(running: Stack) -> None:
