@@ -211,10 +211,15 @@ PARITY = Chart(
 
 
 def reasons(sources: Sequence[str]) -> Chart:
-    """Why rows were quarantined, by source; a source without any shows as one line of zero."""
+    """Why rows are in quarantine, by source; a source without any shows as one line of zero.
+
+    A release leaves its rows there, and writes them to raw too.
+    """
     each = "\nUNION ALL\n".join(
-        f"SELECT '{source}' AS source, reason, COUNT(*) AS row_count FROM "
-        f"(SELECT EXPLODE(reasons) AS reason FROM quarantine_{source}) r GROUP BY reason\n"
+        f"SELECT '{source}' AS source, reason, COUNT(*) AS row_count FROM (\n"
+        f"  SELECT EXPLODE(reasons) AS reason FROM quarantine_{source} q\n"
+        f"  WHERE landing_key NOT IN (SELECT landing_key FROM retracted_files) AND NOT EXISTS (SELECT 1 FROM "
+        f"raw_{source} r WHERE r.landing_key = q.landing_key AND r.landing_line = q.landing_line)) r GROUP BY reason\n"
         f"UNION ALL SELECT '{source}', '(none)', 0"
         for source in sources
     )

@@ -1,15 +1,16 @@
 """What has been decided and what needs somebody: champions, refusals, books, quarantine, withdrawn days.
 
-Gathered for one page, and bounded, however long the history is. It only reads: the models bucket and the lake. It does
-not know who looks at it.
+Gathered for one page, which is bounded, however long the history is. It only reads: the models bucket and the lake. It
+does not know who looks at it.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake.exceptions import TableNotFoundError
 
 from include.bundle.store import ObjectStore
@@ -17,7 +18,7 @@ from include.ledger import Entry, read_ledger
 from include.locations import Models
 from include.refusals import Refusal, read_refusals
 from include.retraction import read_events
-from include.tables import BOOK
+from include.tables import BOOK, LANDING_FILES
 from include.target import Metric
 from include.tombstones import retracted_keys
 from include.training.dataset import Tables
@@ -32,7 +33,10 @@ REASONS = 3
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A source's rejected rows of a day. ``reasons`` are the most frequent of the first ``SAMPLED`` rows."""
+    """A source's rejected rows of a day, but for those that were released or whose file is withdrawn.
+
+    ``reasons`` are the most frequent of the first ``SAMPLED`` of them.
+    """
 
     source: str
     ds: str
@@ -72,6 +76,7 @@ def gather(tables: Tables, models: ObjectStore, use_case: UseCase) -> Overview:
     days = tuple(sorted({line["ds"] for line in lines}, reverse=True)[:DAYS])
     books = {(line["ds"], line["stage"], line["source"]): line for line in lines if line["ds"] in days}
     events = sorted(read_events(tables), key=lambda event: event["time"], reverse=True)
+    withdrawn = frozenset(retracted_keys(events))
     return Overview(
         skill=use_case.target.skill,
         champion=ledger[0] if ledger else None,
@@ -81,9 +86,9 @@ def gather(tables: Tables, models: ObjectStore, use_case: UseCase) -> Overview:
         days=days,
         columns=tuple(sorted({(stage, source) for _, stage, source in books}, key=_order)),
         books=books,
-        quarantine=tuple(_quarantine(tables, use_case)),
+        quarantine=tuple(_quarantine(tables, use_case, withdrawn)),
         withdrawals=tuple(events[:LINES]),
-        withdrawn=frozenset(retracted_keys(events)),
+        withdrawn=withdrawn,
     )
 
 
@@ -107,23 +112,43 @@ def _book(tables: Tables) -> Sequence[Mapping[str, Any]]:
     return found
 
 
-def _quarantine(tables: Tables, use_case: UseCase) -> list[Quarantined]:
-    """The newest days with rejected rows; how many there are says the table's log, without opening a data file."""
+def _quarantine(tables: Tables, use_case: UseCase, withdrawn: Set[str]) -> list[Quarantined]:
+    """The newest days with rejected rows. A release leaves them there, and tells ``landing_files`` what is left."""
     counts: Counter[tuple[str, str]] = Counter()
-    for contract in use_case.sources:
-        try:
-            actions = pa.table(tables.open(f"quarantine_{contract.name}").get_add_actions(flatten=True))
-        except TableNotFoundError:
-            continue
-        days, rows = (actions[name].to_pylist() for name in ("partition.ds", "num_records"))
-        for ds, count in zip(days, rows, strict=True):
-            counts[(ds, contract.name)] += int(count)
-    newest = sorted((place for place, rows in counts.items() if rows), reverse=True)[:LINES]
-    return [Quarantined(source, ds, counts[(ds, source)], _reasons(tables, source, ds)) for ds, source in newest]
+    files: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for file in _files_with_rejected_rows(tables):
+        if file["landing_key"] not in withdrawn:
+            counts[(file["ds"], file["source"])] += file["quarantined"]
+            files[(file["ds"], file["source"])].append(file["landing_key"])
+    return [
+        Quarantined(source, ds, counts[(ds, source)], _reasons(tables, source, ds, files[(ds, source)]))
+        for ds, source in sorted(counts, reverse=True)[:LINES]
+    ]
 
 
-def _reasons(tables: Tables, source: str, ds: str) -> tuple[str, ...]:
-    dataset = tables.open(f"quarantine_{source}").to_pyarrow_dataset(partitions=[("ds", "=", ds)])
-    some = dataset.head(SAMPLED, columns=["reasons"]).column("reasons").to_pylist()
-    counted = Counter(reason for reasons in some for reason in reasons or ())
+def _files_with_rejected_rows(tables: Tables) -> list[dict[str, Any]]:
+    try:
+        files = tables.open(LANDING_FILES.name).to_pyarrow_dataset()
+    except TableNotFoundError:
+        return []
+    columns = ["ds", "source", "landing_key", "quarantined"]
+    found: list[dict[str, Any]] = files.to_table(columns=columns, filter=pc.field("quarantined") > 0).to_pylist()
+    return found
+
+
+def _reasons(tables: Tables, source: str, ds: str, files: Sequence[str]) -> tuple[str, ...]:
+    place = ["landing_key", "landing_line"]
+    of_files = pc.field("landing_key").isin(files)
+    raw, rejected = (
+        tables.open(f"{kind}_{source}").to_pyarrow_dataset(partitions=[("ds", "=", ds)])
+        for kind in ("raw", "quarantine")
+    )
+    released = {tuple(row.values()) for row in raw.to_table(columns=place, filter=of_files).to_pylist()}
+    rows = (
+        row
+        for batch in rejected.to_batches(columns=[*place, "reasons"], filter=of_files)
+        for row in batch.to_pylist()
+        if (row["landing_key"], row["landing_line"]) not in released
+    )
+    counted = Counter(reason for row in islice(rows, SAMPLED) for reason in row["reasons"] or ())
     return tuple(f"{reason} ({count})" for reason, count in counted.most_common(REASONS))

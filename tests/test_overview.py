@@ -81,12 +81,33 @@ def test_books_of_the_newest_days_and_what_does_not_balance(world: World) -> Non
     assert [(row["ds"], row["source"], row["detail"]) for row in seen.broken] == [(days[-1], "weather", "line 7 lost")]
 
 
+def rejected(ds: str, line: int, *reasons: str, file: str = "a") -> dict[str, Any]:
+    return {"ds": ds, "landing_key": f"{ds}/{file}", "landing_line": line, "reasons": list(reasons)}
+
+
+def file_of(ds: str, quarantined: int, file: str = "a") -> dict[str, Any]:
+    return {"ds": ds, "source": "sales", "landing_key": f"{ds}/{file}", "quarantined": quarantined}
+
+
 def test_quarantine_names_the_most_frequent_reasons(world: World) -> None:
-    rows = [{"ds": "2020-01-02", "reasons": ["late", "odd"] if number else ["odd"]} for number in range(3)]
-    world.write("quarantine_sales", [*rows, {"ds": "2020-01-01", "reasons": ["torn"]}])
+    rows = [rejected("2020-01-02", number, *(["late", "odd"] if number else ["odd"])) for number in range(3)]
+    world.write("quarantine_sales", [*rows, rejected("2020-01-01", 1, "torn")])
+    world.write("raw_sales", [rejected("2020-01-01", 2)])
+    world.write("landing_files", [file_of("2020-01-02", 3), file_of("2020-01-01", 1), file_of("2020-01-03", 0)])
     first, second = world.seen().quarantine
     assert (first.source, first.ds, first.rows, first.reasons) == ("sales", "2020-01-02", 3, ("odd (3)", "late (2)"))
     assert (second.ds, second.reasons) == ("2020-01-01", ("torn (1)",))
+
+
+def test_quarantine_is_what_still_needs_somebody(world: World) -> None:
+    ds, other = "2020-01-02", "2020-01-03"
+    rows = [rejected(ds, 1, "odd"), rejected(ds, 2, "torn"), rejected(ds, 1, "withdrawn", file="b")]
+    world.write("quarantine_sales", [*rows, rejected(other, 1, "odd")])
+    world.write("raw_sales", [rejected(ds, 1), rejected(other, 1)])
+    world.write("landing_files", [file_of(ds, 1), file_of(ds, 1, file="b"), file_of(other, 0)])
+    world.write("retractions", [event(f"{ds}/b", "retracted", 1)])
+    (left,) = world.seen().quarantine
+    assert (left.ds, left.rows, left.reasons) == (ds, 1, ("torn (1)",))
 
 
 def test_withdrawn_days_and_bounds(world: World) -> None:

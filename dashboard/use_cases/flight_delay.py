@@ -190,6 +190,8 @@ NOW = Tab(
     (NUMBERS, (DELAY_LINES, AIRPORTS), (FLIGHTS_BY_HOUR, DAYS), (LATE_MAP,), (CARRIER_BARS,)),
 )
 
+#: Raw facts are never deleted: those of withdrawn files do not count.
+COUNTING = "WHERE landing_key NOT IN (SELECT landing_key FROM retracted_files)"
 ARCHIVE_DAYS = Dataset(
     "Archive by day",
     "Hive",
@@ -198,9 +200,10 @@ SELECT day, origin AS airport, carrier, SUM(departed) AS departed, SUM(late) AS 
   SUM(delay) AS departure_delay, SUM(cancelled) AS cancelled
 FROM (
   SELECT DATE_TRUNC('DAY', scheduled_departure) AS day, origin, carrier, 1 AS departed,
-    IF(departure_delay > {LATE_MINUTES}, 1, 0) AS late, departure_delay AS delay, 0 AS cancelled FROM raw_departures
+    IF(departure_delay > {LATE_MINUTES}, 1, 0) AS late, departure_delay AS delay, 0 AS cancelled
+    FROM raw_departures {COUNTING}
   UNION ALL
-  SELECT DATE_TRUNC('DAY', scheduled_departure), origin, carrier, 0, 0, 0, 1 FROM raw_cancellations) flights
+  SELECT DATE_TRUNC('DAY', scheduled_departure), origin, carrier, 0, 0, 0, 1 FROM raw_cancellations {COUNTING}) flights
 WHERE day <= (SELECT TO_TIMESTAMP(MAX(ds)) FROM raw_departures)
 GROUP BY day, origin, carrier
 """,
@@ -213,7 +216,7 @@ GROUP BY day, origin, carrier
         Column("departure_delay", description="Sum of delays, minutes"),
         Column("cancelled"),
     ),
-    "Every flight ever ingested, by day, airport of departure and airline",
+    "Every flight that counts, by day, airport of departure and airline",
     "day",
 )
 BY_DESTINATION = Dataset(
@@ -222,7 +225,7 @@ BY_DESTINATION = Dataset(
     f"""
 SELECT dest AS destination, COUNT(*) AS flights, AVG(arrival_delay) AS mean_delay,
   AVG(IF(arrival_delay > {LATE_MINUTES}, 1.0, 0.0)) AS share, PERCENTILE_APPROX(arrival_delay, 0.9) AS p90
-FROM raw_arrivals GROUP BY dest
+FROM raw_arrivals {COUNTING} GROUP BY dest
 """,
     (
         Column("destination", "text"),

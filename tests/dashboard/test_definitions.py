@@ -103,7 +103,7 @@ def test_statistics_are_those_of_slices_that_the_use_case_names(pages: Pages) ->
 @pytest.mark.parametrize("pages", ALL_PAGES, ids=name_of)
 def test_why_rows_were_quarantined_is_asked_of_every_source(pages: Pages) -> None:
     (asked,) = [d for d in datasets_of(pages.dashboards) if d.name.startswith("Reasons of the quarantine")]
-    assert all(f"quarantine_{source.name})" in asked.sql for source in load_use_case(pages.schema).sources)
+    assert all(f"quarantine_{source.name} q" in asked.sql for source in load_use_case(pages.schema).sources)
 
 
 @pytest.mark.parametrize(("pages", "dataset"), DATASETS, ids=name_of)

@@ -16,7 +16,7 @@ from include.refusals import keep
 from lambda_dl.cases import Case
 from lambda_dl.console import PREFIX, Console
 from lambda_dl.console import application as console
-from tests.test_overview import LINE, REFUSAL, SHOPS, World, line
+from tests.test_overview import LINE, REFUSAL, SHOPS, World, file_of, line, rejected
 
 
 def client(*, signed_in: bool) -> TestClient:
@@ -86,7 +86,9 @@ def test_what_was_decided_is_shown_as_text(world: World) -> None:
     append(world.models, "shops", LINE)
     keep(world.models, "shops", REFUSAL)
     world.write("book", [line("2020-01-01", "sales"), line("2020-01-01", "weather", closed=False)])
-    world.write("quarantine_sales", [{"ds": "2020-01-02", "reasons": ["<script>alert(1)</script>"]}])
+    world.write("quarantine_sales", [rejected("2020-01-02", 1, "<script>alert(1)</script>")])
+    world.write("raw_sales", [rejected("2020-01-02", 2)])
+    world.write("landing_files", [file_of("2020-01-02", 1)])
     page = client(signed_in=True).get("").text
     assert "m1" in page and "<li>worse</li>" in page and "2020-01-01 ingest weather: line 7 lost" in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; (1)" in page
