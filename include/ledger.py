@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from include.bundle.store import ObjectStore
+from include.bundle.store import ObjectStore, get_all
 from include.locations import MODELS_BUCKET, Models
 
 Event = Literal["promoted", "rolled_back"]
@@ -47,13 +47,13 @@ class Entry:
 
 def read_ledger(store: ObjectStore, use_case: str) -> list[Entry]:
     """Every line in order; raises ``LedgerBroken`` if the numbering has a gap."""
-    return [_read(store, key) for key in _keys(store, use_case)]
+    return [_entry(data) for data in get_all(store, _keys(store, use_case))]
 
 
 def champion(store: ObjectStore, use_case: str) -> Entry | None:
     """The last line, which names the champion; ``None`` while there is none."""
     keys = _keys(store, use_case)
-    return _read(store, keys[-1]) if keys else None
+    return _entry(store.get(keys[-1])) if keys else None
 
 
 def append(store: ObjectStore, use_case: str, entry: Entry) -> Entry:
@@ -104,5 +104,5 @@ def _keys(store: ObjectStore, use_case: str) -> list[str]:
     return keys
 
 
-def _read(store: ObjectStore, key: str) -> Entry:
-    return Entry(**json.loads(store.get(key)))
+def _entry(data: bytes) -> Entry:
+    return Entry(**json.loads(data))

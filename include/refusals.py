@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from include.bundle.store import ObjectStore, S3Store
+from include.bundle.store import ObjectStore, S3Store, get_all
 from include.gate import Check
 from include.locations import MODELS_BUCKET, Models
 from include.settings import S3Settings
@@ -48,7 +48,7 @@ def keep(store: ObjectStore, use_case: str, refusal: Refusal) -> str:
 def read_refusals(store: ObjectStore, use_case: str, model_id: str = "") -> list[Refusal]:
     """The refusals of one candidate, or of all, newest first."""
     prefix = Models(use_case).refusals_prefix + (f"{model_id}/" if model_id else "")
-    found = [_refusal(json.loads(store.get(key))) for key in store.keys(prefix)]
+    found = [_refusal(json.loads(data)) for data in get_all(store, store.keys(prefix))]
     return sorted(found, key=lambda refusal: refusal.time, reverse=True)
 
 

@@ -45,6 +45,9 @@ def main() -> int:
     except StackError as fault:
         print(f"lambda-dl: {fault}", file=sys.stderr)
         return 1
+    except OSError as fault:
+        print(f"lambda-dl: {fault}: make the folder writable or free some space, then run it again", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("lambda-dl: stopped; run the same command again", file=sys.stderr)
         return 130

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,12 @@ def check_machine(layout: Layout) -> None:
             f"this machine is {sys.platform} on {platform.machine()}",
             "the embedded servers are built for Linux on x86_64; elsewhere use docker-compose.yml",
         )
+    for folder in (layout.repo, layout.state):
+        if re.search(r"[\s%:'\"\\]", str(folder)):
+            raise StackError(
+                f"the folder {str(folder)!r} has a blank, a quote or one of % : \\ in its path",
+                "move it: command lines and class paths of the servers cannot hold that",
+            )
     if not shutil.which("bash"):
         raise StackError("bash is missing", "install it with your package manager, then run the same command again")
 
@@ -114,7 +121,11 @@ def make_venv(layout: Layout) -> bool:
     if not layout.site_packages.joinpath("pyspark").exists():
         check_disk(layout.toolchain, DISK_NEEDED_GB)
     if not layout.python.exists():
-        _run([str(uv), "venv", "--quiet", "--python", find_python(), str(layout.venv)], "uv venv failed", "see above")
+        _run(
+            [str(uv), "venv", "--quiet", "--clear", "--python", find_python(), str(layout.venv)],
+            "uv venv failed",
+            "see above",
+        )
     print("Installing Python packages (about 7 GB; once) ...", flush=True)
     command = [str(uv), "pip", "sync", "--python", str(layout.python), "--require-hashes", str(requirements)]
     _run(command, "installing Python packages broke", "see the lines above; the next run goes on from here")
@@ -131,7 +142,7 @@ def make_superset_venv(layout: Layout) -> None:
         return
     uv = make_uv(layout)
     if not python.exists():
-        command = [str(uv), "venv", "--quiet", "--python", find_python(), str(layout.superset_venv)]
+        command = [str(uv), "venv", "--quiet", "--clear", "--python", find_python(), str(layout.superset_venv)]
         _run(command, "uv venv failed", "see above")
     print("Installing Superset in an environment of its own (0.7 GB; once) ...", flush=True)
     command = [str(uv), "pip", "sync", "--quiet", "--python", str(python), "--require-hashes", str(requirements)]

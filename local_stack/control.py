@@ -30,7 +30,7 @@ from local_stack.servers.spark import spark_cluster
 from local_stack.servers.stream import stream
 from local_stack.servers.superset import refuse_uninstalled, superset_servers
 from local_stack.spark_conf import write_conf
-from local_stack.stack import Server, Stack
+from local_stack.stack import Server, Stack, choose_use_cases, refuse_unknown_use_cases, remember_use_cases
 
 PROBE_EVERY_S = 0.25
 LIVES = 3  # a server that died this often while it was starting will not come up
@@ -72,6 +72,7 @@ class Started:
 def up(stack: Stack, names: Sequence[str] = (), everything: bool = False, without: Sequence[str] = ()) -> None:
     """Bring the servers up and healthy; raise with one line when one is not."""
     began = time.monotonic()
+    refuse_unknown_use_cases(stack)
     servers = all_servers(stack)
     chosen = choose(servers, names, everything, without)
     with alone(stack):
@@ -94,7 +95,8 @@ def _up(stack: Stack, servers: Sequence[Server], chosen: Sequence[Server]) -> No
     if any(server.name.startswith("superset") for server in chosen):
         refuse_uninstalled(stack.layout)
     states = supervision.process_states(stack)
-    refuse_other_ports(stack, running=bool(states))
+    if states:
+        refuse_other_names(stack)
     idle = [s for s in chosen if states.get(s.name, ("STOPPED", 0))[0] != "RUNNING"]
     refuse_taken(stack.ports, [name for s in idle if not _trying(states, s) for name in s.port_names])
     _write_environment(stack)
@@ -103,11 +105,16 @@ def _up(stack: Stack, servers: Sequence[Server], chosen: Sequence[Server]) -> No
     _start_all(stack, chosen)
 
 
-def refuse_other_ports(stack: Stack, running: bool) -> None:
-    """Raise if the stack runs on other ports than are asked for: its files would name servers that are not there."""
-    base = choose_base(stack.layout.state / "port_base", {})
-    if running and base != stack.ports.base:
+def refuse_other_names(stack: Stack) -> None:
+    """Raise if the stack runs on other ports, or for other use cases, than are asked for.
+
+    Its files would name servers that are not there, and databases that nobody has made.
+    """
+    base, use_cases = choose_base(stack.layout.state / "port_base", {}), choose_use_cases(stack.layout.state, {})
+    if base != stack.ports.base:
         raise StackError(f"this stack runs on ports from {base} on", "run make down first")
+    if use_cases != stack.use_cases:
+        raise StackError(f"this stack runs {', '.join(use_cases)}", "run make down first")
 
 
 def _trying(states: dict[str, tuple[str, int]], server: Server) -> bool:
@@ -117,7 +124,7 @@ def _trying(states: dict[str, tuple[str, int]], server: Server) -> bool:
 def _write_environment(stack: Stack) -> None:
     remember_base(stack.layout.state / "port_base", stack.ports.base)
     remember_profile(stack.layout.state, stack.profile)
-    write_private(stack.layout.state / "use_cases", ",".join(stack.use_cases) + "\n")
+    remember_use_cases(stack)
     write_conf(stack)
     write_private(stack.layout.env_file, render_env(stack_env(stack)))
     write_private(stack.layout.conf / "process.env", render_exports(process_env(stack)))
@@ -147,7 +154,7 @@ def _start_one(stack: Stack, server: Server, needed: Iterable[Future[Started]]) 
     began = time.monotonic()
     try:
         note = _bring_up(stack, server)
-    except StackError as fault:
+    except (StackError, OSError) as fault:
         print(f"  {server.name:18s} FAILED  {fault}\n", end="", flush=True)
         raise
     started = Started(server, time.monotonic() - began, note)
@@ -196,10 +203,11 @@ def probe_fault(server: Server) -> str | None:
 
 def down(stack: Stack) -> None:
     """Stop every server, those that need others first, then the supervisor."""
-    if not supervision.is_running(stack):
-        print("nothing is running")
-        return
     began = time.monotonic()
+    if not supervision.is_running(stack):
+        left = supervision.end_abandoned(stack)
+        print(f"the supervisor was gone; it had left {left} processes, stopped" if left else "nothing is running")
+        return
     for wave in stop_waves(all_servers(stack)):
         with ThreadPoolExecutor(max_workers=len(wave)) as pool:
             list(pool.map(lambda server: supervision.stop(stack, server.name), wave))

@@ -14,9 +14,10 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 from xml.sax.saxutils import quoteattr
 
 from local_stack.faults import StackError
@@ -100,9 +101,18 @@ def fetch(layout: Layout, sets: Iterable[str] | None = None) -> bool:
         print(f"Jars: fetching {len(missing)} of {len(jars)} ...", flush=True)
         run_ivy(layout, ivy_module(missing), layout.jars / "[conf]" / "[artifact]-[revision](-[classifier]).[ext]")
         _refuse_wrong(wrong_files(jars, layout.jars), layout)
+    remove_others(jars, layout.jars)
     unpack(layout)
     _stamp(layout).write_text(sha256_of(LOCK_FILE))
     return True
+
+
+def remove_others(jars: Iterable[Jar], folder: Path) -> None:
+    """Delete what an earlier lock has left in these sets: two versions of a library on a class path break Spark."""
+    wanted = {folder / jar.jar_set / jar.filename for jar in jars}
+    for jar_set in {path.parent for path in wanted}:
+        for path in set(jar_set.iterdir()) - wanted:
+            path.unlink()
 
 
 def _refuse_wrong(wrong: list[Jar], layout: Layout) -> None:
@@ -139,7 +149,15 @@ def run_ivy(layout: Layout, module: str, pattern: Path) -> None:
     module_file = cache / "ivy.xml"
     module_file.write_text(module)
     settings = os.environ.get("LAMBDA_DL_IVY_SETTINGS")
-    command = [str(layout.java), *_trust_flags(layout), "-jar", str(found[0]), "-cache", str(cache)]
+    command = [
+        str(layout.java),
+        *_trust_flags(layout),
+        *proxy_flags(os.environ),
+        "-jar",
+        str(found[0]),
+        "-cache",
+        str(cache),
+    ]
     command += ["-settings", settings] if settings else []
     command += ["-ivy", str(module_file), "-retrieve", str(pattern), "-types", "jar", "bundle"]
     log = cache / "ivy.log"
@@ -169,6 +187,17 @@ def _trust_flags(layout: Layout) -> list[str]:
     if made.returncode != 0 or not store.is_file():
         return []
     return [f"-Djavax.net.ssl.trustStore={store}", f"-Djavax.net.ssl.trustStorePassword={TRUST_STORE_PASSWORD}"]
+
+
+def proxy_flags(environment: Mapping[str, str]) -> list[str]:
+    """Java flags for the proxies that the environment names for all other programs (Java itself does not look)."""
+    flags = []
+    for scheme in ("http", "https"):
+        name = f"{scheme}_proxy"
+        address = urlsplit(environment.get(name) or environment.get(name.upper()) or "")
+        if address.hostname:
+            flags += [f"-D{scheme}.proxyHost={address.hostname}", f"-D{scheme}.proxyPort={address.port or 80}"]
+    return flags
 
 
 def unpack(layout: Layout) -> None:

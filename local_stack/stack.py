@@ -19,7 +19,7 @@ from local_stack.faults import StackError
 from local_stack.layout import Layout
 from local_stack.ports import Ports, choose_base
 from local_stack.profiles import SINGLE, Profile, choose_profile
-from local_stack.secret_store import load_or_create
+from local_stack.secret_store import load_or_create, write_private
 
 # A Unix socket's path holds 107 characters; Ray adds 80 (/data/ray/session_<moment>_<pid>/sockets/dash_TaskEventsHead).
 LONGEST_SOCKET_FOLDER = 27
@@ -93,23 +93,40 @@ def open_stack(layout: Layout) -> Stack:
     """The stack of a state folder: created on first use."""
     layout.make_folders()
     base, profile = choose_base(layout.state / "port_base"), choose_profile(layout.state)
-    use_cases = choose_use_cases(layout.state / "use_cases")
+    use_cases = choose_use_cases(layout.state)
     ports = Ports(base, tuple(f"predictor-{name}" for name in use_cases[1:]))
     return Stack(layout, ports, load_or_create(layout.secrets_file), profile=profile, use_cases=use_cases)
 
 
-def choose_use_cases(memory: Path, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+def choose_use_cases(state: Path, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """The use cases that are asked for, else those that the state folder remembers, else the one that is shipped."""
+    memory = _memory(state)
     remembered = {USE_CASES: memory.read_text().strip()} if memory.is_file() else {}
     try:
         found = read_use_cases({USE_CASES: environment[USE_CASES]} if environment.get(USE_CASES) else remembered)
     except ValueError as error:
         raise StackError(str(error), "name each once") from error
-    packages = Path(include.use_cases.__file__).parent
-    for name in found:
-        if not name.isidentifier() or not (packages / name / "__init__.py").is_file():
-            raise StackError(f"{USE_CASES} names {name!r}, which is no package in include/use_cases", "make use-case")
     return found
+
+
+def refuse_unknown_use_cases(stack: Stack) -> None:
+    """Raise for a use case that has no package. A stack with one can still be stopped."""
+    packages, memory = Path(include.use_cases.__file__).parent, _memory(stack.layout.state)
+    for name in stack.use_cases:
+        if not name.isidentifier() or not (packages / name / "__init__.py").is_file():
+            raise StackError(
+                f"{name!r}, which {USE_CASES} or {memory} names, is no package in include/use_cases",
+                f"make it (make use-case), or name those that are to run: {USE_CASES}=...",
+            )
+
+
+def remember_use_cases(stack: Stack) -> None:
+    """For every later start, stop and look at this stack."""
+    write_private(_memory(stack.layout.state), ",".join(stack.use_cases) + "\n")
+
+
+def _memory(state: Path) -> Path:
+    return state / "use_cases"
 
 
 def done_once(stamp: Path, key: str, action: Callable[[], None]) -> None:

@@ -11,9 +11,12 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 from xmlrpc.client import Fault, ServerProxy
+
+import psutil
 
 from local_stack.environment import render_exports
 from local_stack.faults import StackError
@@ -22,6 +25,7 @@ from local_stack.secret_store import write_private
 from local_stack.stack import Server, Stack
 
 LOG_BYTES = "10MB"
+ABANDONED_STOP_S = 60
 
 
 def conf_path(stack: Stack) -> Path:
@@ -92,6 +96,8 @@ def start_supervisor(stack: Stack, servers: Iterable[Server]) -> bool:
     """Start supervisord unless it runs; true when it had to be started."""
     if is_running(stack):
         return False
+    if left := abandoned(stack):
+        raise StackError(f"{len(left)} processes of this stack have lost their supervisor", "run make down first")
     write_private(conf_path(stack), render_conf(stack, servers))
     command = [str(stack.layout.bin / "supervisord"), "-c", str(conf_path(stack))]
     done = subprocess.run(command, capture_output=True, text=True, env=_clean_environment())
@@ -171,6 +177,29 @@ def shut_down(stack: Stack) -> None:
     pid = int(pid_file.read_text()) if pid_file.is_file() else 0
     _call(stack, "shutdown")
     wait_for(lambda: not is_running(stack) and not _alive(pid), 60, "supervisord's end", stack)
+
+
+def abandoned(stack: Stack) -> list[psutil.Process]:
+    """Processes that a supervisor of this stack started, by the address that it gives to each."""
+    address, found = f"unix://{socket_path(stack)}", []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # gone meanwhile, or another user's
+            if process.environ().get("SUPERVISOR_SERVER_URL") == address:
+                found.append(process)
+    return found
+
+
+def end_abandoned(stack: Stack) -> int:
+    """Stop what a supervisor that was killed has left behind; returns how many processes there were."""
+    processes = abandoned(stack)
+    for process in processes:
+        with suppress(psutil.Error):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(processes, timeout=ABANDONED_STOP_S)
+    for process in stubborn:
+        with suppress(psutil.Error):
+            process.kill()
+    return len(processes)
 
 
 def _alive(pid: int) -> bool:

@@ -33,9 +33,9 @@ READ_SECONDS = 30.0
 MOST_TOGETHER = 2000
 FULL_SECONDS = 0.1
 RECONNECTING: Mapping[str, Any] = {"reconnect.backoff.ms": 200, "reconnect.backoff.max.ms": 5000}
-#: No group: what reads with these settings sees everything and leaves no trace.
+#: A group in name alone, which nothing joins or commits to: what reads with these settings leaves no trace.
 READING: Mapping[str, Any] = {
-    "group.id": "unused-nothing-is-committed",
+    "group.id": "lambda_dl.reads",
     "enable.auto.commit": False,
     "enable.partition.eof": True,
     "auto.offset.reset": "earliest",

@@ -6,6 +6,8 @@ checkpoint on one machine, unit tests, offline looks into a bundle). It does not
 
 import os
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 #: What S3 implementations answer when ``If-None-Match: *`` finds the object, or two writers race.
 CONFLICT_STATUS = (409, 412)
+
+#: As many connections as botocore keeps.
+READ_AT_ONCE = 10
 
 
 class ObjectMissing(KeyError):
@@ -147,6 +152,12 @@ class DirectoryStore:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         return Path(staged)
+
+
+def get_all(store: ObjectStore, keys: Sequence[str]) -> list[bytes]:
+    """Several small objects, in the order of their keys, some at once; raises ``ObjectMissing``."""
+    with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+        return list(pool.map(store.get, keys))
 
 
 def connect(settings: S3Settings) -> "BaseClient | Any":

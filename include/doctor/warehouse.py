@@ -186,6 +186,9 @@ def _submitted(environment: Mapping[str, str]) -> tuple[int | None, str]:
         os.killpg(process.pid, 9)
         said, _ = process.communicate()
         return None, said
+    except BaseException:
+        os.killpg(process.pid, 9)  # a session of its own: Ctrl-C does not reach it
+        raise
 
 
 def explain_spark(code: int | None, said: str, master: str) -> Trouble:

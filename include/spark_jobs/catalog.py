@@ -1,5 +1,6 @@
 """The use case's database and tables in the Hive metastore: created once, with comments, and read by Spark jobs."""
 
+import hashlib
 import logging
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -20,6 +21,8 @@ from include.use_case import UseCase
 log = logging.getLogger(__name__)
 
 VIEWS = Path(__file__).resolve().parents[1] / "sql" / "hive"
+#: Of the database: of which texts its views were made.
+VIEWS_PROPERTY = "lambda_dl.views"
 #: Statements at once: each waits for S3 and the metastore in turn; on two cores eight take half the time of one.
 CREATED_AT_ONCE = 8
 DAYS_A_PART = 8
@@ -65,10 +68,18 @@ def view_ddl(use_case: UseCase, name: str, text: str) -> str:
     return f"CREATE OR REPLACE VIEW {Lake(use_case.name).name(name)} COMMENT {quoted(comment)} AS {body}"
 
 
-def create_views(spark: SparkSession, use_case: UseCase) -> None:
-    """Create the views for the common questions, or bring them up to date."""
-    for path in sorted(VIEWS.glob("*.sql")):
-        spark.sql(view_ddl(use_case, path.stem, path.read_text(encoding="utf-8")))
+def bring_views(spark: SparkSession, use_case: UseCase, complete: bool) -> None:
+    """Create the views for the common questions, unless they are there (``complete``) with these very texts."""
+    statements = [
+        view_ddl(use_case, path.stem, path.read_text(encoding="utf-8")) for path in sorted(VIEWS.glob("*.sql"))
+    ]
+    digest = hashlib.sha256("".join(statements).encode()).hexdigest()
+    about = {row[0]: row[1] for row in spark.sql(f"DESCRIBE DATABASE EXTENDED {use_case.name}").collect()}
+    if complete and f"({VIEWS_PROPERTY},{digest})" in about.get("Properties", ""):
+        return
+    for statement in statements:
+        spark.sql(statement)
+    spark.sql(f"ALTER DATABASE {use_case.name} SET DBPROPERTIES ({quoted(VIEWS_PROPERTY)} = {quoted(digest)})")
 
 
 def create_tables(spark: SparkSession, use_case: UseCase) -> list[str]:
@@ -79,8 +90,8 @@ def create_tables(spark: SparkSession, use_case: UseCase) -> list[str]:
     missing = [table for table in all_tables(use_case) if table.name not in there]
     with ThreadPoolExecutor(CREATED_AT_ONCE) as pool:
         list(pool.map(lambda table: spark.sql(table_ddl(use_case.name, table)), missing))
-    if missing or not there.issuperset(path.stem for path in VIEWS.glob("*.sql")):
-        create_views(spark, use_case)
+    complete = not missing and there.issuperset(path.stem for path in VIEWS.glob("*.sql"))
+    bring_views(spark, use_case, complete)
     if missing:
         log.info("created %d tables in %s", len(missing), use_case.name)
     return [table.name for table in missing]

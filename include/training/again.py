@@ -151,7 +151,7 @@ def _dataset(tables: Tables, use_case: UseCase, bundle: Bundle, scratch: Scratch
         pinned = ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))
         raise NotTrainable(
             f"the rows of table versions {pinned} cannot be read any more: {error}. maintain_tables keeps those of "
-            "models in the ledger only"
+            "bundles that lie in the models bucket"
         ) from error
 
 

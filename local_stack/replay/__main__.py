@@ -103,10 +103,13 @@ def plan_of(options: argparse.Namespace, use_case: UseCase, environment: Mapping
         begin = max(
             [*borders.values(), covered_until(borders, published_end(use_case)) or day_start(use_case.history_start)]
         )
+    end = options.end or day_start(begin.date()) + DAY
+    if end <= begin:
+        raise StackError(f"--to lies before {begin:%Y-%m-%dT%H:%M}, where the layers' days end", "name a later one")
     shares = Shares(options.duplicates, options.bad, options.late, options.seed)
     return Plan(
         begin,
-        options.end or day_start(begin.date()) + DAY,
+        end,
         timedelta(minutes=options.step_minutes),
         options.speed,
         over_http=options.via == "http" or options.without_stream,

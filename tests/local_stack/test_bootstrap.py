@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from local_stack import bootstrap
+from local_stack.bootstrap import check_machine
 from local_stack.faults import StackError
-from local_stack.jars import Jar, ivy_module, read_lock, sha256_of, wrong_files
+from local_stack.jars import Jar, ivy_module, proxy_flags, read_lock, remove_others, sha256_of, wrong_files
 from local_stack.layout import REPO_ROOT, Layout
 from local_stack.lock_jars import shipped_modules
 
@@ -34,12 +35,42 @@ def test_a_file_with_other_bytes_is_found(tmp_path: Path) -> None:
     assert wrong_files([jar], tmp_path) == [jar]
 
 
+def test_what_an_earlier_lock_has_left_goes(tmp_path: Path) -> None:
+    wanted = Jar("spark", "org.example:tool:2.0", "0" * 64)
+    names = ("tool-1.0.jar", wanted.filename)
+    for folder in ("spark", "kafka"):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).write_bytes(b"")
+    remove_others([wanted], tmp_path)
+    assert [path.name for path in (tmp_path / "spark").iterdir()] == [wanted.filename]
+    assert len(list((tmp_path / "kafka").iterdir())) == len(names), "no file of that set is pinned here"
+
+
+@pytest.mark.parametrize("name", ["my projects", "100%", "a:b", "it's"])
+def test_a_folder_that_no_command_line_holds_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StackError, match="in its path: move it"):
+        check_machine(Layout(tmp_path / name, tmp_path / "state"))
+
+
 def test_ivy_is_asked_for_exact_files_only() -> None:
     archive = Jar("metastore", "org.example:big:3:tar.gz:bin", "")
     module = ivy_module([PINNED, archive])
     assert module.count('transitive="false"') == 2
     assert 'm:classifier="bin"' in module
     assert archive.filename == "big-3-bin.tar.gz"
+
+
+def test_java_asks_the_proxies_that_everybody_asks() -> None:
+    assert proxy_flags({"no_proxy": "localhost", "http_proxy": ""}) == []
+    assert proxy_flags(
+        {"HTTPS_PROXY": "http://ann:secret@proxy.example:3128/", "http_proxy": "http://other.example"}
+    ) == [
+        "-Dhttp.proxyHost=other.example",
+        "-Dhttp.proxyPort=80",
+        "-Dhttps.proxyHost=proxy.example",
+        "-Dhttps.proxyPort=3128",
+    ]
 
 
 def test_no_address_of_a_registry_is_written_anywhere_in_the_lock() -> None:

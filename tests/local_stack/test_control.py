@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from local_stack import supervision
@@ -13,8 +14,9 @@ from local_stack.control import (
     all_servers,
     alone,
     choose,
+    down,
     probe_fault,
-    refuse_other_ports,
+    refuse_other_names,
     stop_waves,
     up,
     wait_healthy,
@@ -78,12 +80,29 @@ def test_a_second_start_does_not_run_beside_the_first(stack: Stack) -> None:
         pass
 
 
-def test_a_running_stack_keeps_its_ports(stack: Stack) -> None:
-    refuse_other_ports(stack, running=True)
+def test_a_running_stack_keeps_its_ports_and_use_cases(stack: Stack) -> None:
+    refuse_other_names(stack)
+    with pytest.raises(StackError, match="this stack runs flight_delay: run make down first"):
+        refuse_other_names(replace(stack, use_cases=("template",)))
     remember_base(stack.layout.state / "port_base", 20400)
-    refuse_other_ports(stack, running=False)
     with pytest.raises(StackError, match="runs on ports from 20400 on: run make down first"):
-        refuse_other_ports(stack, running=True)
+        refuse_other_names(stack)
+
+
+def test_what_a_killed_supervisor_leaves_is_stopped(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server("asleep", "nowhere", ("sleep", "600"), lambda: None)
+    supervision.start_supervisor(stack, [server])
+    supervision.start(stack, server)
+    supervision.wait_for(lambda: supervision.process_states(stack)["asleep"][1] > 0, 30, "its start", stack)
+    left = psutil.Process(supervision.process_states(stack)["asleep"][1])
+    psutil.Process(int((stack.layout.run / "supervisord.pid").read_text())).kill()
+    supervision.wait_for(lambda: not supervision.is_running(stack), 30, "the supervisor's end", stack)
+    with pytest.raises(StackError, match="1 processes of this stack have lost their supervisor: run make down first"):
+        supervision.start_supervisor(stack, [server])
+    down(stack)
+    assert "left 1 processes, stopped" in capsys.readouterr().out
+    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+    assert not supervision.abandoned(stack)
 
 
 @pytest.mark.parametrize("whole", [False, True])

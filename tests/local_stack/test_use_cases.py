@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 
 from include.use_cases import USE_CASES
-from local_stack.control import all_servers
+from local_stack.control import all_servers, down, up
 from local_stack.environment import process_env, stack_env
 from local_stack.faults import StackError
+from local_stack.layout import REPO_ROOT, Layout
 from local_stack.ports import FURTHER, OFFSETS, Ports
 from local_stack.servers import kafka
 from local_stack.servers.airflow import airflow_env
 from local_stack.servers.mysql import account_sql
 from local_stack.servers.superset import superset_env
-from local_stack.stack import Stack, choose_use_cases
+from local_stack.stack import Stack, choose_use_cases, open_stack
 
 FIRST, SECOND = "flight_delay", "template"
 
@@ -26,19 +27,37 @@ def both(stack: Stack) -> Stack:
 
 
 def test_use_cases_are_asked_for_then_remembered(tmp_path: Path) -> None:
-    memory = tmp_path / "use_cases"
-    assert choose_use_cases(memory, {}) == (FIRST,)
-    memory.write_text(f"{FIRST},{SECOND}\n")
-    assert choose_use_cases(memory, {}) == (FIRST, SECOND)
-    assert choose_use_cases(memory, {"LAMBDA_DL_USE_CASES": SECOND}) == (SECOND,)
+    assert choose_use_cases(tmp_path, {}) == (FIRST,)
+    (tmp_path / "use_cases").write_text(f"{FIRST},{SECOND}\n")
+    assert choose_use_cases(tmp_path, {}) == (FIRST, SECOND)
+    assert choose_use_cases(tmp_path, {"LAMBDA_DL_USE_CASES": SECOND}) == (SECOND,)
 
 
-@pytest.mark.parametrize(
-    ("text", "words"), [("nobody", "'nobody', which is no package"), (f"{FIRST},{FIRST}", "twice")]
-)
-def test_use_cases_that_cannot_be_are_refused(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(StackError, match=words):
-        choose_use_cases(tmp_path / "use_cases", {"LAMBDA_DL_USE_CASES": text})
+def test_use_cases_that_cannot_be_are_refused(tmp_path: Path, stack: Stack) -> None:
+    with pytest.raises(StackError, match="twice"):
+        choose_use_cases(tmp_path, {"LAMBDA_DL_USE_CASES": f"{FIRST},{FIRST}"})
+    with pytest.raises(StackError, match="'nobody', which .* names, is no package"):
+        up(replace(stack, use_cases=(FIRST, "nobody")))
+
+
+def test_a_stack_whose_use_case_is_gone_can_still_be_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "use_cases").write_text("nobody\n")
+    down(open_stack(Layout(REPO_ROOT, tmp_path)))
+    assert "nothing is running" in capsys.readouterr().out
+
+
+def test_each_use_cases_stream_has_its_own_checkpoints_in_any_order(both: Stack) -> None:
+    ports = replace(both.ports, further=(f"predictor-{FIRST}",))
+    other = replace(both, ports=ports, use_cases=(SECOND, FIRST))
+
+    def folders(stack: Stack) -> dict[str, str]:
+        streams = [server for server in all_servers(stack) if server.name.startswith("stream")]
+        return {server.command[-1]: server.env["LAMBDA_DL_CHECKPOINTS"] for server in streams}
+
+    assert folders(both) == folders(other)
+    assert len(set(folders(both).values())) == 2
 
 
 def test_the_second_has_servers_of_its_own(both: Stack, stack: Stack) -> None:

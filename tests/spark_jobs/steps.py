@@ -16,7 +16,7 @@ from include.landing import s3_client
 from include.settings import MysqlSettings
 from include.spark_jobs import compute_statistics as statistics_job
 from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving, score_predictions
-from include.spark_jobs.catalog import VIEWS, create_tables, days_between, read_table
+from include.spark_jobs.catalog import VIEWS, VIEWS_PROPERTY, create_tables, days_between, read_table
 from include.spark_jobs.session import open_session
 from include.tiles.build import TILE_COLUMNS, build_tiles
 from include.use_case import UseCase, load_use_case
@@ -81,6 +81,17 @@ def rows_of_views(name: str) -> dict[str, int]:
     found = {}
     for path in VIEWS.glob("*.sql"):
         found[path.stem] = len(session().sql(f"SELECT * FROM {name}.{path.stem}").collect())
+    return found
+
+
+def columns_of_an_old_view(name: str) -> list[list[str]]:
+    """A view's columns: as another version of the project has left it, and after the next job."""
+    spark, found = session(), []
+    spark.sql(f"CREATE OR REPLACE VIEW {name}.retracted_files AS SELECT 1 AS old")
+    spark.sql(f"ALTER DATABASE {name} SET DBPROPERTIES ('{VIEWS_PROPERTY}' = 'of other texts')")
+    for step in (lambda: None, lambda: create_tables(spark, named(name))):
+        step()
+        found.append(spark.table(f"{name}.retracted_files").columns)
     return found
 
 

@@ -53,3 +53,9 @@ def test_every_view_answers(computed: Workshop) -> None:
     assert counts["outcomes_by_day"] == len(labelled) > 0
     assert counts["landed_by_day"] == len(DAYS) * len(steps.BASE.sources)
     assert counts["statistics_now"] > 0
+
+
+def test_a_view_whose_text_has_changed_is_made_anew(computed: Workshop) -> None:
+    before, after = computed.do(steps.columns_of_an_old_view, computed.window)
+    assert before == ["old"]
+    assert {"landing_key", "retracted_at"} <= set(after)

@@ -7,7 +7,10 @@ import pytest
 from rich.console import Console
 
 from include.target import BINARY
-from local_stack.replay.__main__ import parse_arguments
+from include.use_case import load_use_case
+from local_stack.faults import StackError
+from local_stack.replay import __main__ as command
+from local_stack.replay.__main__ import parse_arguments, plan_of
 from local_stack.replay.books import Book
 from local_stack.replay.drills import Kill
 from local_stack.replay.engine import Counts
@@ -43,6 +46,15 @@ def test_nonsense_is_refused_with_usage(arguments: list[str], capsys: pytest.Cap
     with pytest.raises(SystemExit):
         parse_arguments(arguments)
     assert "usage: python -m local_stack.replay" in capsys.readouterr().err
+
+
+def test_an_end_that_the_layers_have_passed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "borders_now", lambda *_: {"departures": TEN})
+    monkeypatch.setattr(command, "published_end", lambda _: None)
+    use_case, kafka = load_use_case("flight_delay"), {"KAFKA_BOOTSTRAP": "nowhere"}
+    assert plan_of(parse_arguments(["--to", "2013-02-04"]), use_case, kafka).begin == TEN
+    with pytest.raises(StackError, match="--to lies before 2013-02-04T10:00, where the layers' days end"):
+        plan_of(parse_arguments(["--to", "2013-02-03"]), use_case, kafka)
 
 
 class Terminal(io.StringIO):
