@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 #: Columns that a message may leave out, besides those of ``_may_lack``.
 OPTIONAL = frozenset({"model_id", "config", "epochs", "seconds", "instance", "hour"})
+#: Run-time metrics by which a speed service, or the gate, says what became of a model.
+RECEIPTS = frozenset({"model_loaded", "model_rejected"})
 TIMEOUT_SECONDS = 60.0
 ASK_AGAIN_SECONDS = 0.5
 NO_COORDINATOR_YET = frozenset(
@@ -145,9 +147,7 @@ def metric_row(message: Mapping[str, Any], use_case: str, target: Target) -> tup
         raise ValueError(f"kind: {message.get('kind')!r} is not one of {', '.join(tables)}")
     if message.get("use_case", use_case) != use_case:
         raise ValueError(f"use_case: {message['use_case']!r} is not {use_case!r}")
-    values = (
-        receipt_values(message) if str(message["kind"]).startswith("model_") and table is RUNTIME_METRICS else message
-    )
+    values = receipt_values(message) if message["kind"] in RECEIPTS else message
     row = {column.name: typed_value(column, values.get(column.name)) for column in table.columns}
     missing = [name for name, value in row.items() if value is None and name not in _may_lack(target)]
     if missing:
@@ -288,28 +288,38 @@ def load_metrics(
 
 def _load(use_case: str, target: Target, messages: Messages, client: Any) -> Loaded:
     loaded = Loaded()
-    by_table: dict[str, list[dict[str, Any]]] = {}
+    by_table: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     for partition, offset, value in messages:
         try:
             table, row = parse_message(value, use_case, target)
-            by_table.setdefault(table.name, []).append(row)
+            by_table.setdefault((table.name, names_its_day(table, row)), []).append(row)
         except ValueError as error:
             loaded.rejected.append(Rejected(partition, offset, str(error)))
             log.warning("metrics message at partition %d offset %d rejected: %s", partition, offset, error)
     for table in dict.fromkeys(tables_by_kind(target).values()):
-        merge(use_case, table, by_table.get(table.name, []), loaded)
+        for same_day in (False, True):
+            merge(use_case, table, by_table.get((table.name, same_day), []), loaded, same_day)
     merge(use_case, LEDGER, ledger_rows(client, use_case), loaded)
     check_loaded(use_case, loaded)
     return loaded
 
 
-def merge(use_case: str, table: Table, rows: list[dict[str, Any]], loaded: Loaded) -> None:
+def names_its_day(table: Table, row: Mapping[str, Any]) -> bool:
+    """Whether the identity of a metric follows from its day or moment: a repeat of it has the same ``ds``.
+
+    Those are the many. A receipt is the same one whenever a service loads that model again, and a retried run may send
+    its figures after midnight.
+    """
+    return table is DATA_QUALITY or (table is RUNTIME_METRICS and row["name"] not in RECEIPTS)
+
+
+def merge(use_case: str, table: Table, rows: list[dict[str, Any]], loaded: Loaded, same_day: bool = False) -> None:
     """Insert what the table lacks; of messages with one identity the newest counts.
 
     What was measured again with the same result is the same metric, but as of now: another result in between is older.
     """
     newest = list({str(row[table.key[0]]): row for row in sorted(rows, key=lambda row: row["time"])}.values())
-    loaded.add(table, newest, lake.merge_rows(use_case, table, newest, update="newer"))
+    loaded.add(table, newest, lake.merge_rows(use_case, table, newest, "newer", same_day))
 
 
 def ledger_rows(client: Any, use_case: str) -> list[dict[str, Any]]:
