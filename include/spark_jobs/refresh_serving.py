@@ -206,6 +206,21 @@ def newest_days(frame: DataFrame, days: int) -> DataFrame:
     return frame.where(F.col("ds") >= first.isoformat())
 
 
+def few_buckets(metrics: DataFrame) -> DataFrame:
+    """Run-time metrics, but of histograms' buckets, which are most of them, each process' newest of a day alone.
+
+    Buckets only grow: the newest says how many answers there were.
+    """
+    bucket = F.col("name").contains("_bucket{")
+    newest = (
+        metrics.where(bucket)
+        .groupBy("ds", "instance", "name")
+        .agg(F.max_by(F.struct(*metrics.columns), "time").alias("row"))
+        .select("row.*")
+    )
+    return metrics.where(~bucket).unionByName(newest)
+
+
 def with_open_facts(closed: DataFrame, source: OpenSource, contract: Contract) -> DataFrame:
     """The facts of closed days, and those of open ones after them, as statistics read them."""
     return closed.select(*contract.field_names, "available_at", "moment", "ds").unionByName(source.facts)
@@ -236,7 +251,7 @@ def batch_frames(
         PREDICTION_STATS: prediction_stats(served, use_case.target),
         MODEL_QUALITY: without_run(read_table(spark, name, MODEL_QUALITY)),
         RUNTIME_METRICS.name: without_run(
-            newest_days(read_table(spark, name, RUNTIME_METRICS.name), use_case.serving.recent_days)
+            few_buckets(newest_days(read_table(spark, name, RUNTIME_METRICS.name), use_case.serving.recent_days))
         ),
         DATA_QUALITY.name: with_thresholds(
             without_run(of_days(read_table(spark, name, DATA_QUALITY.name), span.first, span.last)),

@@ -13,10 +13,12 @@ import pymysql
 import pytest
 from confluent_kafka.cimpl import NewTopic
 
+from include import lake
 from include.broadcast import Broadcaster
 from include.landing import s3_client
 from include.locations import Topics
 from include.settings import KafkaSettings
+from include.tables import RUNTIME_METRICS
 from include.use_cases.flight_delay import feeder, replay
 from local_stack.analyst import query_mysql
 from tests.kafka_topics import make_topics
@@ -67,10 +69,23 @@ def live(workshop: Workshop) -> Iterator[Live]:
         (topics.facts(source), "heartbeat", json.dumps({"complete_through": BORDER}).encode()) for source in SOURCES
     ]
     Broadcaster(kafka).send([*old, *again, *messages, *twice, *bad, *beats])
+    lake.merge_rows(name, RUNTIME_METRICS, by_the_minute())
     run_id = f"refresh {uuid.uuid4().hex[:8]}"
     workshop.do(steps.refresh, name, run_id)
     yield Live(workshop, name, facts, run_id)
     admin.delete_topics([topic.topic for topic in made])
+
+
+def by_the_minute() -> list[dict[str, Any]]:
+    """A counter and a histogram's bucket of two processes, over the last minute of a day and the first of the next."""
+    rows = []
+    for minute in range(4):
+        time = datetime(2013, 1, 2, 23, 58, tzinfo=UTC) + timedelta(minutes=minute)
+        for instance in ("a", "b"):
+            for name in ("predictions_total{}", 'predict_seconds_bucket{le="0.1"}'):
+                about = {"metric_id": f"{instance} {name} {time}", "ds": f"{time:%Y-%m-%d}", "run_id": ""}
+                rows.append(about | {"time": time, "instance": instance, "name": name, "value": float(minute)})
+    return rows
 
 
 def a_day_later(departure: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +120,12 @@ def test_the_open_day_counts_each_fact_once(live: Live) -> None:
             f"SELECT COUNT(*), COUNT(DISTINCT id) FROM events_now WHERE source = '{source}' AND layer = 'speed'"
         )
         assert counted == [(len(live.facts[source]),) * 2]
+
+
+def test_buckets_of_histograms_are_there_once_a_day_and_counters_each_minute(live: Live) -> None:
+    found = ask("SELECT ds, instance, value FROM runtime_metrics WHERE name LIKE '%\\_bucket%' ORDER BY ds, instance")
+    assert found == [(ds, name, value) for ds, value in (("2013-01-02", 1.0), ("2013-01-03", 3.0)) for name in "ab"]
+    assert ask("SELECT COUNT(*) FROM runtime_metrics WHERE name = 'predictions_total{}'") == [(8,)]
 
 
 def test_every_row_says_which_layer_it_is_from_and_how_complete(live: Live) -> None:
