@@ -11,6 +11,8 @@ from typing import Any
 from dashboard.figures import Format
 from dashboard.specs import Chart, Column, Dataset, Metric
 
+#: For raw facts and the quarantine, which are never deleted: those of withdrawn files do not count.
+COUNTING = "landing_key NOT IN (SELECT landing_key FROM retracted_files)"
 #: The columns of an hour of ``hourly_stats_now``, as ``HOUR_COLUMNS`` declares them.
 HOUR_SQL = """hour, CONCAT(LPAD(HOUR(hour), 2, '0'), 'h') AS hour_of_day, CAST(ds AS DATETIME) AS day, ds, layer,
   complete_through"""

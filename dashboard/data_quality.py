@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dashboard.charts import big_number, heatmap_options
+from dashboard.charts import COUNTING, big_number, heatmap_options
 from dashboard.figures import WHOLE, number
 from dashboard.specs import Chart, Column, Dataset, Metric, Row, Text
 
@@ -218,7 +218,7 @@ def reasons(sources: Sequence[str]) -> Chart:
     each = "\nUNION ALL\n".join(
         f"SELECT '{source}' AS source, reason, COUNT(*) AS row_count FROM (\n"
         f"  SELECT EXPLODE(reasons) AS reason FROM quarantine_{source} q\n"
-        f"  WHERE landing_key NOT IN (SELECT landing_key FROM retracted_files) AND NOT EXISTS (SELECT 1 FROM "
+        f"  WHERE {COUNTING} AND NOT EXISTS (SELECT 1 FROM "
         f"raw_{source} r WHERE r.landing_key = q.landing_key AND r.landing_line = q.landing_line)) r GROUP BY reason\n"
         f"UNION ALL SELECT '{source}', '(none)', 0"
         for source in sources

@@ -25,7 +25,7 @@ from pyhive import hive
 from include import lake
 from include.landing import object_sizes, s3_client
 from include.locations import MODELS_BUCKET, Models, Topics
-from include.settings import HiveSettings, KafkaSettings
+from include.settings import READS_GROUP, HiveSettings, KafkaSettings
 from include.tables import (
     DATA_QUALITY,
     LEDGER,
@@ -182,7 +182,7 @@ def consume(kafka: KafkaSettings, topic: str) -> Messages:
 
     It depends on nobody's position, and leaves none; raises ``KafkaException``.
     """
-    consumer = _consumer(kafka, f"{topic} from its beginning")  # the client asks for a group
+    consumer = _consumer(kafka, READS_GROUP)
     try:
         return _read(consumer, topic, dict.fromkeys(_partitions(consumer, topic), OFFSET_BEGINNING))
     finally:
@@ -288,17 +288,16 @@ def load_metrics(
 
 def _load(use_case: str, target: Target, messages: Messages, client: Any) -> Loaded:
     loaded = Loaded()
-    by_table: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    by_table: dict[str, list[dict[str, Any]]] = {}
     for partition, offset, value in messages:
         try:
             table, row = parse_message(value, use_case, target)
-            by_table.setdefault((table.name, names_its_day(table, row)), []).append(row)
+            by_table.setdefault(table.name, []).append(row)
         except ValueError as error:
             loaded.rejected.append(Rejected(partition, offset, str(error)))
             log.warning("metrics message at partition %d offset %d rejected: %s", partition, offset, error)
     for table in dict.fromkeys(tables_by_kind(target).values()):
-        for same_day in (False, True):
-            merge(use_case, table, by_table.get((table.name, same_day), []), loaded, same_day)
+        merge(use_case, table, by_table.get(table.name, []), loaded)
     merge(use_case, LEDGER, ledger_rows(client, use_case), loaded)
     check_loaded(use_case, loaded)
     return loaded
@@ -313,13 +312,15 @@ def names_its_day(table: Table, row: Mapping[str, Any]) -> bool:
     return table is DATA_QUALITY or (table is RUNTIME_METRICS and row["name"] not in RECEIPTS)
 
 
-def merge(use_case: str, table: Table, rows: list[dict[str, Any]], loaded: Loaded, same_day: bool = False) -> None:
+def merge(use_case: str, table: Table, rows: list[dict[str, Any]], loaded: Loaded) -> None:
     """Insert what the table lacks; of messages with one identity the newest counts.
 
     What was measured again with the same result is the same metric, but as of now: another result in between is older.
     """
     newest = list({str(row[table.key[0]]): row for row in sorted(rows, key=lambda row: row["time"])}.values())
-    loaded.add(table, newest, lake.merge_rows(use_case, table, newest, "newer", same_day))
+    for same_day in (False, True):
+        some = [row for row in newest if names_its_day(table, row) == same_day]
+        loaded.add(table, some, lake.merge_rows(use_case, table, some, "newer", same_day))
 
 
 def ledger_rows(client: Any, use_case: str) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def gather(tables: Tables, models: ObjectStore, use_case: UseCase) -> Overview:
     ledger = tuple(reversed(read_ledger(models, use_case.name)))
     refusals = read_refusals(models, use_case.name)
     known = {entry.model_id for entry in ledger} | {refusal.model_id for refusal in refusals}
-    lines = _book(tables)
+    lines = _rows(tables, BOOK.name)
     days = tuple(sorted({line["ds"] for line in lines}, reverse=True)[:DAYS])
     books = {(line["ds"], line["stage"], line["source"]): line for line in lines if line["ds"] in days}
     events = sorted(read_events(tables), key=lambda event: event["time"], reverse=True)
@@ -86,7 +86,7 @@ def gather(tables: Tables, models: ObjectStore, use_case: UseCase) -> Overview:
         days=days,
         columns=tuple(sorted({(stage, source) for _, stage, source in books}, key=_order)),
         books=books,
-        quarantine=tuple(_quarantine(tables, use_case, withdrawn)),
+        quarantine=tuple(_quarantine(tables, withdrawn)),
         withdrawals=tuple(events[:LINES]),
         withdrawn=withdrawn,
     )
@@ -104,36 +104,28 @@ def _bundles(models: ObjectStore, use_case: str) -> set[str]:
     return {key.partition("/")[0] for key in keys}
 
 
-def _book(tables: Tables) -> Sequence[Mapping[str, Any]]:
+def _rows(
+    tables: Tables, table: str, columns: list[str] | None = None, where: pc.Expression | None = None
+) -> list[dict[str, Any]]:
+    """Some columns of the rows for which ``where`` holds; none of a table that is not there yet."""
     try:
-        found: list[dict[str, Any]] = tables.open(BOOK.name).to_pyarrow_table().to_pylist()
+        dataset = tables.open(table).to_pyarrow_dataset()
     except TableNotFoundError:
         return []
-    return found
+    return list(dataset.to_table(columns=columns, filter=where).to_pylist())
 
 
-def _quarantine(tables: Tables, use_case: UseCase, withdrawn: Set[str]) -> list[Quarantined]:
+def _quarantine(tables: Tables, withdrawn: Set[str]) -> list[Quarantined]:
     """The newest days with rejected rows. A release leaves them there, and tells ``landing_files`` what is left."""
-    counts: Counter[tuple[str, str]] = Counter()
-    files: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for file in _files_with_rejected_rows(tables):
-        if file["landing_key"] not in withdrawn:
-            counts[(file["ds"], file["source"])] += file["quarantined"]
-            files[(file["ds"], file["source"])].append(file["landing_key"])
-    return [
-        Quarantined(source, ds, counts[(ds, source)], _reasons(tables, source, ds, files[(ds, source)]))
-        for ds, source in sorted(counts, reverse=True)[:LINES]
-    ]
-
-
-def _files_with_rejected_rows(tables: Tables) -> list[dict[str, Any]]:
-    try:
-        files = tables.open(LANDING_FILES.name).to_pyarrow_dataset()
-    except TableNotFoundError:
-        return []
     columns = ["ds", "source", "landing_key", "quarantined"]
-    found: list[dict[str, Any]] = files.to_table(columns=columns, filter=pc.field("quarantined") > 0).to_pylist()
-    return found
+    files: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for file in _rows(tables, LANDING_FILES.name, columns, pc.field("quarantined") > 0):
+        if file["landing_key"] not in withdrawn:
+            files[(file["ds"], file["source"])][file["landing_key"]] = file["quarantined"]
+    return [
+        Quarantined(source, ds, sum(rejected.values()), _reasons(tables, source, ds, list(rejected)))
+        for (ds, source), rejected in sorted(files.items(), reverse=True)[:LINES]
+    ]
 
 
 def _reasons(tables: Tables, source: str, ds: str, files: Sequence[str]) -> tuple[str, ...]:

@@ -91,6 +91,10 @@ class S3Settings:
         }
 
 
+#: What a consumer calls its group (the client asks for one) that neither joins it nor commits to it.
+READS_GROUP = "lambda_dl.reads"
+
+
 @dataclass(frozen=True)
 class KafkaSettings:
     """A Kafka cluster, how it is talked to and who signs in; ``ca_file`` holds the authorities (PEM) to trust."""

@@ -121,16 +121,18 @@ def make_venv(layout: Layout) -> bool:
     if not layout.site_packages.joinpath("pyspark").exists():
         check_disk(layout.toolchain, DISK_NEEDED_GB)
     if not layout.python.exists():
-        _run(
-            [str(uv), "venv", "--quiet", "--clear", "--python", find_python(), str(layout.venv)],
-            "uv venv failed",
-            "see above",
-        )
+        _make_empty(uv, layout.venv)
     print("Installing Python packages (about 7 GB; once) ...", flush=True)
     command = [str(uv), "pip", "sync", "--python", str(layout.python), "--require-hashes", str(requirements)]
     _run(command, "installing Python packages broke", "see the lines above; the next run goes on from here")
     stamp.write_text(_sum(requirements))
     return True
+
+
+def _make_empty(uv: Path, venv: Path) -> None:
+    """An environment without packages, in the place of one whose Python is gone."""
+    command = [str(uv), "venv", "--quiet", "--clear", "--python", find_python(), str(venv)]
+    _run(command, "uv venv failed", "see above")
 
 
 def make_superset_venv(layout: Layout) -> None:
@@ -142,8 +144,7 @@ def make_superset_venv(layout: Layout) -> None:
         return
     uv = make_uv(layout)
     if not python.exists():
-        command = [str(uv), "venv", "--quiet", "--clear", "--python", find_python(), str(layout.superset_venv)]
-        _run(command, "uv venv failed", "see above")
+        _make_empty(uv, layout.superset_venv)
     print("Installing Superset in an environment of its own (0.7 GB; once) ...", flush=True)
     command = [str(uv), "pip", "sync", "--quiet", "--python", str(python), "--require-hashes", str(requirements)]
     _run(command, "installing Superset broke", "see the lines above; the next run goes on from here")

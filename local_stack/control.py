@@ -203,11 +203,11 @@ def probe_fault(server: Server) -> str | None:
 
 def down(stack: Stack) -> None:
     """Stop every server, those that need others first, then the supervisor."""
-    began = time.monotonic()
     if not supervision.is_running(stack):
         left = supervision.end_abandoned(stack)
         print(f"the supervisor was gone; it had left {left} processes, stopped" if left else "nothing is running")
         return
+    began = time.monotonic()
     for wave in stop_waves(all_servers(stack)):
         with ThreadPoolExecutor(max_workers=len(wave)) as pool:
             list(pool.map(lambda server: supervision.stop(stack, server.name), wave))

@@ -149,15 +149,8 @@ def run_ivy(layout: Layout, module: str, pattern: Path) -> None:
     module_file = cache / "ivy.xml"
     module_file.write_text(module)
     settings = os.environ.get("LAMBDA_DL_IVY_SETTINGS")
-    command = [
-        str(layout.java),
-        *_trust_flags(layout),
-        *proxy_flags(os.environ),
-        "-jar",
-        str(found[0]),
-        "-cache",
-        str(cache),
-    ]
+    command = [str(layout.java), *_trust_flags(layout), *proxy_flags(os.environ)]
+    command += ["-jar", str(found[0]), "-cache", str(cache)]
     command += ["-settings", settings] if settings else []
     command += ["-ivy", str(module_file), "-retrieve", str(pattern), "-types", "jar", "bundle"]
     log = cache / "ivy.log"

@@ -20,7 +20,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from include.settings import KafkaSettings
+from include.settings import READS_GROUP, KafkaSettings
 from speed_service.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -33,9 +33,9 @@ READ_SECONDS = 30.0
 MOST_TOGETHER = 2000
 FULL_SECONDS = 0.1
 RECONNECTING: Mapping[str, Any] = {"reconnect.backoff.ms": 200, "reconnect.backoff.max.ms": 5000}
-#: A group in name alone, which nothing joins or commits to: what reads with these settings leaves no trace.
+#: No group but in name: what reads with these settings sees everything and leaves no trace.
 READING: Mapping[str, Any] = {
-    "group.id": "lambda_dl.reads",
+    "group.id": READS_GROUP,
     "enable.auto.commit": False,
     "enable.partition.eof": True,
     "auto.offset.reset": "earliest",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dashboard import operations, statistics
-from dashboard.charts import HOUR_COLUMNS, HOUR_SQL, big_number, days_by_layer, heatmap_options
+from dashboard.charts import COUNTING, HOUR_COLUMNS, HOUR_SQL, big_number, days_by_layer, heatmap_options
 from dashboard.figures import WHOLE, number
 from dashboard.pages import BAD, CALM, DARK, GOOD, Own
 from dashboard.specs import Chart, Column, Dataset, Filter, Metric, Row, Tab
@@ -190,8 +190,6 @@ NOW = Tab(
     (NUMBERS, (DELAY_LINES, AIRPORTS), (FLIGHTS_BY_HOUR, DAYS), (LATE_MAP,), (CARRIER_BARS,)),
 )
 
-#: Raw facts are never deleted: those of withdrawn files do not count.
-COUNTING = "WHERE landing_key NOT IN (SELECT landing_key FROM retracted_files)"
 ARCHIVE_DAYS = Dataset(
     "Archive by day",
     "Hive",
@@ -201,9 +199,10 @@ SELECT day, origin AS airport, carrier, SUM(departed) AS departed, SUM(late) AS 
 FROM (
   SELECT DATE_TRUNC('DAY', scheduled_departure) AS day, origin, carrier, 1 AS departed,
     IF(departure_delay > {LATE_MINUTES}, 1, 0) AS late, departure_delay AS delay, 0 AS cancelled
-    FROM raw_departures {COUNTING}
+    FROM raw_departures WHERE {COUNTING}
   UNION ALL
-  SELECT DATE_TRUNC('DAY', scheduled_departure), origin, carrier, 0, 0, 0, 1 FROM raw_cancellations {COUNTING}) flights
+  SELECT DATE_TRUNC('DAY', scheduled_departure), origin, carrier, 0, 0, 0, 1
+    FROM raw_cancellations WHERE {COUNTING}) flights
 WHERE day <= (SELECT TO_TIMESTAMP(MAX(ds)) FROM raw_departures)
 GROUP BY day, origin, carrier
 """,
@@ -225,7 +224,7 @@ BY_DESTINATION = Dataset(
     f"""
 SELECT dest AS destination, COUNT(*) AS flights, AVG(arrival_delay) AS mean_delay,
   AVG(IF(arrival_delay > {LATE_MINUTES}, 1.0, 0.0)) AS share, PERCENTILE_APPROX(arrival_delay, 0.9) AS p90
-FROM raw_arrivals {COUNTING} GROUP BY dest
+FROM raw_arrivals WHERE {COUNTING} GROUP BY dest
 """,
     (
         Column("destination", "text"),

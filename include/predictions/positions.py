@@ -13,7 +13,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from include import lake
 from include.locations import Topics
-from include.settings import KafkaSettings
+from include.settings import READS_GROUP, KafkaSettings
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def application(topic: str, partition: int) -> str:
 
 def extents(kafka: KafkaSettings, topic: str) -> dict[int, tuple[int, int]]:
     """Per partition the first offset and the one after the last; none if there is no such topic."""
-    consumer = Consumer({**kafka.client(), "group.id": "lambda_dl.reads", "enable.auto.commit": False})
+    consumer = Consumer({**kafka.client(), "group.id": READS_GROUP, "enable.auto.commit": False})
     try:
         metadata = consumer.list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic]
         if metadata.error is not None:

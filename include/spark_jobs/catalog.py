@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
@@ -68,14 +68,13 @@ def view_ddl(use_case: UseCase, name: str, text: str) -> str:
     return f"CREATE OR REPLACE VIEW {Lake(use_case.name).name(name)} COMMENT {quoted(comment)} AS {body}"
 
 
-def bring_views(spark: SparkSession, use_case: UseCase, complete: bool) -> None:
-    """Create the views for the common questions, unless they are there (``complete``) with these very texts."""
-    statements = [
-        view_ddl(use_case, path.stem, path.read_text(encoding="utf-8")) for path in sorted(VIEWS.glob("*.sql"))
-    ]
+def bring_views(spark: SparkSession, use_case: UseCase, there: Set[str]) -> None:
+    """Create the views for the common questions, unless all are ``there`` with these very texts."""
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(VIEWS.glob("*.sql"))}
+    statements = [view_ddl(use_case, name, text) for name, text in texts.items()]
     digest = hashlib.sha256("".join(statements).encode()).hexdigest()
     about = {row[0]: row[1] for row in spark.sql(f"DESCRIBE DATABASE EXTENDED {use_case.name}").collect()}
-    if complete and f"({VIEWS_PROPERTY},{digest})" in about.get("Properties", ""):
+    if there >= texts.keys() and f"({VIEWS_PROPERTY},{digest})" in about.get("Properties", ""):
         return
     for statement in statements:
         spark.sql(statement)
@@ -90,8 +89,7 @@ def create_tables(spark: SparkSession, use_case: UseCase) -> list[str]:
     missing = [table for table in all_tables(use_case) if table.name not in there]
     with ThreadPoolExecutor(CREATED_AT_ONCE) as pool:
         list(pool.map(lambda table: spark.sql(table_ddl(use_case.name, table)), missing))
-    complete = not missing and there.issuperset(path.stem for path in VIEWS.glob("*.sql"))
-    bring_views(spark, use_case, complete)
+    bring_views(spark, use_case, set() if missing else there)
     if missing:
         log.info("created %d tables in %s", len(missing), use_case.name)
     return [table.name for table in missing]
