@@ -7,7 +7,7 @@ import logging
 import sys
 
 from local_stack.control import down, up
-from local_stack.faults import StackError
+from local_stack.faults import StackError, in_words
 from local_stack.layout import layout_from
 from local_stack.stack import open_stack
 from local_stack.status import render, rows
@@ -42,11 +42,8 @@ def run(arguments: list[str]) -> int:
 def main() -> int:
     try:
         return run(sys.argv[1:])
-    except StackError as fault:
-        print(f"lambda-dl: {fault}", file=sys.stderr)
-        return 1
-    except OSError as fault:
-        print(f"lambda-dl: {fault}: make the folder writable or free some space, then run it again", file=sys.stderr)
+    except (StackError, OSError) as fault:
+        print(f"lambda-dl: {in_words(fault)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lambda-dl: stopped; run the same command again", file=sys.stderr)

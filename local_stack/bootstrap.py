@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from local_stack import jars, scala_build
-from local_stack.faults import StackError
+from local_stack.faults import StackError, in_words
 from local_stack.layout import Layout, layout_from
 
 PYTHON_VERSIONS = ((3, 11), (3, 12))  # those that the lock resolves for
@@ -229,11 +229,8 @@ def main() -> int:
             furnish_image(layout_from())
         else:
             bootstrap(layout_from(), dashboards="--dashboards" in sys.argv[1:])
-    except StackError as fault:
-        print(f"lambda-dl: {fault}", file=sys.stderr)
-        return 1
-    except OSError as fault:
-        print(f"lambda-dl: {fault}: make the folder writable or free some space, then run it again", file=sys.stderr)
+    except (StackError, OSError) as fault:
+        print(f"lambda-dl: {in_words(fault)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lambda-dl: stopped; the next run goes on from here", file=sys.stderr)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local_stack import secret_store
-from local_stack.faults import StackError
+from local_stack.faults import StackError, in_words
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / ".env"
 #: What the embedded stack does without.
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         added = write(path)
     except (OSError, StackError) as fault:
-        print(f"lambda-dl: {fault}", file=sys.stderr)
+        print(f"lambda-dl: {in_words(fault)}", file=sys.stderr)
         return 1
     print(f"{path}: {len(added)} secrets added, every other line kept")
     return 0

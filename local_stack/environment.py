@@ -138,6 +138,12 @@ def process_env(stack: Stack) -> dict[str, str]:
     }
 
 
+def secretless_env(stack: Stack) -> dict[str, str]:
+    """The same without any of the stack's secrets: for servers that strangers talk to, which are given their own."""
+    secrets = set(stack.secrets.values())
+    return {name: value for name, value in process_env(stack).items() if value not in secrets}
+
+
 def own_settings(layout: Layout) -> dict[str, str]:
     """Environment variables that every process of this stack has, whoever starts it; none by default."""
     if not layout.settings_file.is_file():

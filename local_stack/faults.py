@@ -16,5 +16,12 @@ class StackError(Exception):
         self.do = do
 
 
+def in_words(fault: StackError | OSError) -> str:
+    """The line that a person reads; what the disk refuses is told with what to do about it."""
+    if isinstance(fault, StackError):
+        return str(fault)
+    return f"{fault}: make the folder writable or free some space, then run it again"
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())

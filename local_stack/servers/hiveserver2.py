@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from local_stack import names
-from local_stack.environment import process_env
+from local_stack.environment import secretless_env
 from local_stack.stack import Server, Stack
 
 MAIN = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"
@@ -26,9 +26,7 @@ def hiveserver2(stack: Stack) -> Server:
 
 def _env(stack: Stack) -> dict[str, str]:
     """The project's environment without any secret: its keys, which read, are in its configuration."""
-    secrets = set(stack.secrets.values())
-    without = {name: value for name, value in process_env(stack).items() if value not in secrets}
-    return {**without, "SPARK_CONF_DIR": str(stack.layout.conf / "hiveserver2")}
+    return {**secretless_env(stack), "SPARK_CONF_DIR": str(stack.layout.conf / "hiveserver2")}
 
 
 def _probe(stack: Stack) -> None:

@@ -5,17 +5,12 @@ Several are members of one consumer group and share the partitions of the querie
 
 from __future__ import annotations
 
-from local_stack.environment import process_env, stack_env
+from local_stack.environment import secretless_env
 from local_stack.ports import LOOPBACK
 from local_stack.stack import Server, Stack
 
 KIND = "predictor"
 MODULE = "speed_service"
-NOT_ITS_BUSINESS = (
-    *("AIRFLOW_PASSWORD", "SUPERSET_PASSWORD", "SUPERSET_ANALYST_PASSWORD", "RAY_AUTH_TOKEN"),
-    *("MYSQL_USER", "MYSQL_PASSWORD"),
-    *("HIVE_S3_ACCESS_KEY", "HIVE_S3_SECRET_KEY"),
-)
 
 
 def predictors(stack: Stack) -> tuple[Server, ...]:
@@ -45,11 +40,10 @@ def _command(stack: Stack, name: str) -> tuple[str, ...]:
 
 
 def _env(stack: Stack) -> dict[str, str]:
-    """The project's environment with the predictor's own S3 key in the place of the batch layer's."""
-    values = {k: v for k, v in process_env(stack).items() if k not in NOT_ITS_BUSINESS}
-    access, secret = (stack_env(stack)[f"PREDICTOR_S3_{kind}_KEY"] for kind in ("ACCESS", "SECRET"))
-    values |= {"S3_ACCESS_KEY": access, "S3_SECRET_KEY": secret}
-    return {**values, "AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
+    """The project's environment with its token and its own S3 key, which reads, as the only secrets."""
+    access, secret = (stack.secrets[f"predictor_s3_{kind}_key"] for kind in ("access", "secret"))
+    own = {"PREDICTOR_TOKEN": stack.secrets["predictor_token"], "S3_ACCESS_KEY": access, "S3_SECRET_KEY": secret}
+    return {**secretless_env(stack), **own, "AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
 
 
 def _missing_app(stack: Stack) -> str:

@@ -51,6 +51,14 @@ def test_no_secret_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert not [value for value in given(path.read_text()).values() if value in said]
 
 
+def test_a_file_that_cannot_be_written_is_one_line_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--file", str(tmp_path / "not-there" / ".env")]) == 1
+    said = capsys.readouterr().err
+    assert "not-there" in said and said.endswith(": make the folder writable or free some space, then run it again\n")
+
+
 def test_it_runs_on_the_standard_library_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-S", "-m", "local_stack.compose_env", "--file", str(tmp_path / ".env")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env={"PATH": ""})
