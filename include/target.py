@@ -49,6 +49,11 @@ class Target:
         return result
 
     @property
+    def labels(self) -> str:
+        """Which labels there are, in words."""
+        return "0 or 1" if self.kind == "binary" else "a whole number from 0 on"
+
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """All figures of a set of answers, in the order in which they are shown."""
         return self.skill, self.loss, self.error, self.calibration_error

@@ -14,18 +14,16 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from include.contracts.contract import Contract
+from include.declaration import faults
 from include.features.spec import FeatureSet
-from include.locations import OWN_TOPICS, REFERENCES
 from include.quality import DIMENSIONS
 from include.search import SearchSpace
 from include.target import BINARY, Target
-from include.tiles.spec import Tile, days_of_history
+from include.tiles.spec import MINUTES_PER_DAY, Tile, days_of_history
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-#: The subject's field that says what may be known; every use case has it.
-PREDICTION_TIME = "prediction_time"
 #: The environment variable with a deployment's own first day of facts, YYYY-MM-DD.
 HISTORY_START = "LAMBDA_DL_HISTORY_START"
 #: The environment variable with how many closed days this deployment's MySQL keeps.
@@ -108,6 +106,8 @@ class UseCase:
     Nearer than ``minimum_lead_minutes`` a fact about the subject itself could be known, so such queries are rejected.
     A subject's *day* (``ds`` of features and labels) is the UTC date of its default prediction time.
     ``label_horizon_days`` after the end of a day its labels close. ``history_start`` is the first day of facts.
+
+    Raises ``ValueError`` saying all that is wrong with the declaration (``include.declaration``).
     """
 
     name: str
@@ -135,22 +135,8 @@ class UseCase:
     slices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        unknown = set(self.slices) - {feature.name for feature in self.features.features}
-        if unknown:
-            raise ValueError(f"use case {self.name!r} slices by {sorted(unknown)}, which are no features")
-        if taken := sorted({source.name for source in self.sources} & {*OWN_TOPICS, REFERENCES}):
-            raise ValueError(
-                f"use case {self.name!r} has sources called {', '.join(taken)}, as topics or folders of every use case "
-                "are: give them other names"
-            )
-        for name in (*self.quality.accuracy, *self.quality.about_subjects):
-            self.source(name)
-        for name, fields in self.quality.empty_says.items():
-            nullable = [field.name for field in self.source(name).fields if field.nullable]
-            if unknown := set(fields) - set(nullable):
-                raise ValueError(
-                    f"quality.empty_says of {name!r} names {sorted(unknown)}; what may be empty is {nullable}"
-                )
+        if found := list(faults(self)):
+            raise ValueError(f"use case {self.name!r}: {'; '.join(found)}")
 
     def source(self, name: str) -> Contract:
         """Return the contract of the source called ``name``; raises ``KeyError`` naming those that exist."""
@@ -163,6 +149,11 @@ class UseCase:
     def history_days(self) -> int:
         """How many whole earlier days of tiles the windows of one day need."""
         return days_of_history(self.features.windows)
+
+    @property
+    def lead_days(self) -> int:
+        """How many days before a prediction's day the subject's own day may lie: who asks later asks nearer."""
+        return -(-self.prediction_lead_minutes // MINUTES_PER_DAY)
 
 
 def too_near(use_case: UseCase) -> str:

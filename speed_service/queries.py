@@ -15,8 +15,9 @@ import msgspec
 from include.contracts.contract import Field
 from include.contracts.decoder import record_type, seconds_of, time_of
 from include.contracts.validator import Valid, Value, validate
+from include.declaration import PREDICTION_TIME
 from include.streaming.messages import MINUTE_SECONDS
-from include.use_case import PREDICTION_TIME, UseCase, too_near
+from include.use_case import UseCase, too_near
 from speed_service.problems import FieldError, Problem
 
 #: More faults than this are not listed: a client that sends a thousand bad subjects sends one fault many times.

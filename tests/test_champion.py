@@ -15,7 +15,7 @@ from include.ledger import Entry
 from include.locations import Models
 from include.training.dataset import Split
 from include.training.train_model import _predecessor
-from include.use_case import UseCase, load_use_case
+from include.use_case import UseCase
 from tests.training.synthetic import FEATURES, days, rows, untrained
 
 SHOPS = cast(UseCase, SimpleNamespace(name="shops", features=FEATURES))
@@ -95,18 +95,3 @@ def test_a_damaged_champion_is_an_error(tmp_path: Path) -> None:
     store.delete(Models("shops").bundle_prefix(head.model_id) + "weights.safetensors")
     with pytest.raises(BundleCorrupt, match="missing"):
         load_champion(store, SHOPS, head.model_id)
-
-
-def test_a_use_case_slices_by_its_features_alone() -> None:
-    use_case = load_use_case("flight_delay")
-    some = use_case.features.features[0].name
-    assert replace(use_case, slices=(some,)).slices == (some,)
-    with pytest.raises(ValueError, match=r"slices by \['no such'\]"):
-        replace(use_case, slices=(some, "no such"))
-
-
-def test_a_source_is_not_called_as_a_topic_of_the_use_case() -> None:
-    use_case = load_use_case("flight_delay")
-    other = replace(use_case.sources[-1], name="metrics")
-    with pytest.raises(ValueError, match="has sources called metrics"):
-        replace(use_case, sources=(*use_case.sources, other))

@@ -35,7 +35,8 @@ def judged(rows: DataFrame, contract: Contract, nested: Mapping[str, Column] | N
     values = [typed(field, texts[field.name]).alias(field.name) for field in contract.fields]
     # Two selections, so that Spark parses each text once and not once per rule.
     parsed = rows.select(*values, *carried, *kept)
-    judgement = those_given(*(_verdict(field, (nested or {}).get(field.name)) for field in contract.fields))
+    verdicts = (_verdict(field, (nested or {}).get(field.name)) for field in contract.fields)
+    judgement = those_given(*verdicts, _announced_too_early(contract))
     fields = [F.col(name) for name in contract.field_names]
     return with_times(parsed.select(*fields, *carried, judgement.alias("reasons")), contract)
 
@@ -99,6 +100,12 @@ def _verdict(field: Field, nested: Column | None) -> Column:
     if nested is None:
         return reason(field)
     return F.when(nested, F.lit(f"{field.name}: {reasons.NOT_SINGLE}")).otherwise(reason(field))
+
+
+def _announced_too_early(contract: Contract) -> Column:
+    """The reason to reject a fact that was known too long before its event, or null."""
+    ahead = F.datediff(time_column(contract.event_time), time_column(contract.available_time))
+    return F.when(ahead > contract.announced_days, F.lit(reasons.announced_too_early(contract)))
 
 
 def faults(field: Field) -> list[tuple[Column, str]]:

@@ -5,6 +5,7 @@ A value reaches a contract as text, the way CSV carries it; JSON scalars are put
 so that one set of rules judges a landing file, a Kafka message and an HTTP request.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,12 @@ FieldType = Literal["string", "integer", "double", "timestamp"]
 INTEGER_TEXT = r"-?[0-9]{1,18}"
 DOUBLE_TEXT = r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,3})?"
 TIMESTAMP_TEXT = r"(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
+
+#: Columns that stand beside a fact's fields while it is judged, kept, counted and compared.
+RESERVED = frozenset(
+    "ds run_id contract_version available_at moment landing_key landing_sha256 landing_line record reasons problem "
+    "repeated label_day partition offset complete_through bucket as_of asked_about".split()
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,10 @@ class Contract:
 
     ``key`` names the field that identifies a fact within its source. ``event_time`` is when it happened,
     ``available_time`` when anyone could have known it. ``announced_days`` is how many days ahead of its
-    event a fact can become available (a timetable known the day before has 1).
+    event a fact can become available (a timetable known the day before has 1): one that is known earlier is rejected.
     A fact's *day* is the UTC date of its availability.
+
+    Raises ``ValueError`` saying what is wrong with the declaration.
     """
 
     name: str
@@ -61,6 +70,27 @@ class Contract:
     event_time: MomentRule
     available_time: MomentRule
     announced_days: int = 0
+
+    def __post_init__(self) -> None:
+        if faults := list(self._faults()):
+            raise ValueError(f"contract {self.name!r}: {'; '.join(faults)}")
+
+    def _faults(self) -> Iterator[str]:
+        names = [field.name.lower() for field in self.fields]  # Spark's columns know no case
+        if taken := sorted(RESERVED.intersection(names)):
+            yield f"fields may not be called {', '.join(taken)}, as columns of the project's own are"
+        if several := sorted({name for name in names if names.count(name) > 1}):
+            yield f"fields are there twice: {', '.join(several)}"
+        if unfit := [field.name for field in self.fields if not field.name.isidentifier()]:
+            yield f"fields are called {unfit}: letters, digits and underscores make a name"
+        kept = {field.name: field for field in self.fields}
+        if self.key not in kept or kept[self.key].nullable:
+            yield f"its key {self.key!r} must be a field that may not be empty"
+        for rule in (self.event_time, self.available_time):
+            if rule.field not in kept or kept[rule.field].type != "timestamp":
+                yield f"{rule.field!r}, which a time follows from, must be a field of type timestamp"
+        if self.announced_days < 0:
+            yield f"announced_days is {self.announced_days}, which is below 0"
 
     def field(self, name: str) -> Field:
         """Return the field called ``name``; raises ``KeyError`` if the contract has none."""

@@ -13,13 +13,15 @@ from include.contracts.columns import judged, those_given
 from include.contracts.contract import Contract
 
 VALUE = "value"
-#: The parsed message while it is judged; no contract has fields of these names.
-_FIELDS, _VARIANT = "fields of the message", "message"
+#: A judged message's text: Kafka calls it ``value``, as a fact may well call one of its fields.
+MESSAGE = "text of the message"
+#: The parsed message while it is judged: names that no field can have.
+_FIELDS, _VARIANT, _IS_OBJECT, _NESTED = "fields of the message", "the message", "is object", "nested fields"
 JSON_OPTIONS = {"allowNonNumericNumbers": "false"}
 
 
 def judged_messages(messages: DataFrame, contract: Contract) -> DataFrame:
-    """Type and judge JSON texts in the column ``value``; other columns pass through, ``value`` too.
+    """Type and judge JSON texts in the column ``value``, from then on ``MESSAGE``; other columns pass through.
 
     Adds the contract's fields (typed), ``reasons``, ``available_at`` and ``moment`` as ``columns.judged`` does. A text
     that is no JSON object has null fields and one reason.
@@ -31,18 +33,18 @@ def judged_messages(messages: DataFrame, contract: Contract) -> DataFrame:
     nested = {name: _is_nested(name) for name in contract.field_names}
     flags = those_given(*(F.when(nested[name], F.lit(name)) for name in contract.field_names))
     texts = [F.when(~nested[n], F.col(_FIELDS).getField(n)).alias(n) for n in contract.field_names]
-    carried = [F.col(name) for name in messages.columns]
-    rows = parsed.select(*texts, *carried, _is_object().alias("is object"), flags.alias("nested"))
-    single = {name: F.array_contains("nested", name) for name in contract.field_names}
+    carried = [F.col(name).alias(MESSAGE if name == VALUE else name) for name in messages.columns]
+    rows = parsed.select(*texts, *carried, _is_object().alias(_IS_OBJECT), flags.alias(_NESTED))
+    single = {name: F.array_contains(_NESTED, name) for name in contract.field_names}
     verdicts = judged(rows, contract, single)
     no_object = F.array(F.lit(f"message: {reasons.NOT_OBJECT}"))
-    told = F.when(F.col("is object"), F.col("reasons")).otherwise(no_object)
-    return verdicts.withColumn("reasons", told).drop("is object", "nested")
+    told = F.when(F.col(_IS_OBJECT), F.col("reasons")).otherwise(no_object)
+    return verdicts.withColumn("reasons", told).drop(_IS_OBJECT, _NESTED)
 
 
-def text_field(name: str) -> Column:
-    """A field of the JSON text in ``value`` as text, or null: for fields that belong to no contract."""
-    return F.try_variant_get(F.try_parse_json(F.col(VALUE)), f"$.{name}", "string")
+def text_field(name: str, message: str = VALUE) -> Column:
+    """A field of the JSON text in a column as text, or null: for fields that belong to no contract."""
+    return F.try_variant_get(F.try_parse_json(F.col(message)), f"$.{name}", "string")
 
 
 def _is_object() -> Column:

@@ -3,7 +3,7 @@
 A reason names the field, quotes at most ``QUOTED`` characters of the value and says what is wrong with it.
 """
 
-from include.contracts.contract import DOUBLE_TEXT, INTEGER_TEXT, TIMESTAMP_TEXT, Field, FieldType
+from include.contracts.contract import DOUBLE_TEXT, INTEGER_TEXT, TIMESTAMP_TEXT, Contract, Field, FieldType
 
 QUOTED = 60
 REQUIRED = "required"
@@ -42,3 +42,11 @@ def below(field: Field) -> str:
 def above(field: Field) -> str:
     """What is wrong with a number over the maximum."""
     return f"is above {bound_text(field.maximum or 0)}"
+
+
+def announced_too_early(contract: Contract) -> str:
+    """The reason to reject a fact that was known longer before its event than the contract says."""
+    return (
+        f"{contract.event_time.field}: is more than {contract.announced_days} day(s) after the day on which the fact "
+        "became known"
+    )

@@ -44,9 +44,10 @@ def validate(record: Mapping[str, object], contract: Contract) -> Valid | list[s
         value = None if text is None else typed(field, text)
         values[field.name] = value
         found.extend(reason(field, text, value))
-    if found:
-        return found
-    return Valid(values, available_at(values, contract), moment(values, contract))
+    event, available = time_of(values, contract.event_time), available_at(values, contract)
+    if event and available and (event.date() - available.date()).days > contract.announced_days:
+        found.append(reasons.announced_too_early(contract))
+    return found or Valid(values, available, moment(values, contract))
 
 
 def text_of(value: object) -> str | None:
@@ -129,7 +130,7 @@ def fault(field: Field, text: str, value: Value) -> str | None:
 
 def time_of(values: Mapping[str, Value], rule: MomentRule) -> datetime | None:
     """The time that ``rule`` derives from its field, or None if that is null."""
-    start = values[rule.field]
+    start = values.get(rule.field)
     if not isinstance(start, datetime):
         return None
     if rule.day_start:

@@ -64,7 +64,7 @@ def label_span(use_case: UseCase, day: date) -> tuple[date, date]:
     A subject's own day is that of its default prediction time; one may ask later, or as soon as it is announced.
     """
     announced = use_case.source(use_case.subject_source).announced_days
-    return day - timedelta(days=1), day + timedelta(days=announced + 1)
+    return day - timedelta(days=use_case.lead_days), day + timedelta(days=announced + 1)
 
 
 def _labelled_with(use_case: UseCase) -> Callable[[date], list[date]]:

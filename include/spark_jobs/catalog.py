@@ -21,8 +21,8 @@ from include.use_case import UseCase
 log = logging.getLogger(__name__)
 
 VIEWS = Path(__file__).resolve().parents[1] / "sql" / "hive"
-#: Of the database: of which texts its views were made.
-VIEWS_PROPERTY = "lambda_dl.views"
+#: Of the database: by which declarations its tables and views are as they are.
+DECLARED_PROPERTY = "lambda_dl.declared"
 #: Statements at once: each waits for S3 and the metastore in turn; on two cores eight take half the time of one.
 CREATED_AT_ONCE = 8
 DAYS_A_PART = 8
@@ -68,28 +68,48 @@ def view_ddl(use_case: UseCase, name: str, text: str) -> str:
     return f"CREATE OR REPLACE VIEW {Lake(use_case.name).name(name)} COMMENT {quoted(comment)} AS {body}"
 
 
-def bring_views(spark: SparkSession, use_case: UseCase, there: Set[str]) -> None:
-    """Create the views for the common questions, unless all are ``there`` with these very texts."""
-    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(VIEWS.glob("*.sql"))}
-    statements = [view_ddl(use_case, name, text) for name, text in texts.items()]
-    digest = hashlib.sha256("".join(statements).encode()).hexdigest()
+def view_statements(use_case: UseCase) -> dict[str, str]:
+    """The statements for the views of the common questions, by name."""
+    paths = sorted(VIEWS.glob("*.sql"))
+    return {path.stem: view_ddl(use_case, path.stem, path.read_text(encoding="utf-8")) for path in paths}
+
+
+def add_columns(spark: SparkSession, use_case: str, table: Table) -> None:
+    """Add to a table the columns that have been declared since it was made; in rows that are there they are null."""
+    kept = {name.lower() for name in read_table(spark, use_case, table.name).columns}
+    new = [column for column in table.columns if column.name.lower() not in kept]
+    if new:
+        columns = ", ".join(column_ddl(column) for column in new)
+        spark.sql(f"ALTER TABLE {Lake(use_case).name(table.name)} ADD COLUMNS ({columns})")
+        log.info("%s has new columns: %s", table.name, ", ".join(column.name for column in new))
+
+
+def bring_up_to_date(spark: SparkSession, use_case: UseCase, there: Set[str]) -> None:
+    """Columns for the tables that were ``there``, and the views anew, unless all are as declared now."""
+    tables, views = all_tables(use_case), view_statements(use_case)
+    declared = [*(table_ddl(use_case.name, table) for table in tables), *views.values()]
+    digest = hashlib.sha256("".join(declared).encode()).hexdigest()
     about = {row[0]: row[1] for row in spark.sql(f"DESCRIBE DATABASE EXTENDED {use_case.name}").collect()}
-    if there >= texts.keys() and f"({VIEWS_PROPERTY},{digest})" in about.get("Properties", ""):
+    names = {*(table.name for table in tables), *views}
+    if there >= names and f"({DECLARED_PROPERTY},{digest})" in about.get("Properties", ""):
         return
-    for statement in statements:
+    for table in tables:
+        if table.name in there:
+            add_columns(spark, use_case.name, table)
+    for statement in views.values():
         spark.sql(statement)
-    spark.sql(f"ALTER DATABASE {use_case.name} SET DBPROPERTIES ({quoted(VIEWS_PROPERTY)} = {quoted(digest)})")
+    spark.sql(f"ALTER DATABASE {use_case.name} SET DBPROPERTIES ({quoted(DECLARED_PROPERTY)} = {quoted(digest)})")
 
 
 def create_tables(spark: SparkSession, use_case: UseCase) -> list[str]:
-    """Create the database and every table that is missing; returns the names of the new ones."""
+    """Create the database and what is missing of its tables, columns and views; returns the names of new tables."""
     location = quoted(f"s3a://{LAKE_BUCKET}/{use_case.name}")
     spark.sql(f"CREATE DATABASE IF NOT EXISTS {use_case.name} COMMENT {quoted(use_case.comment)} LOCATION {location}")
     there = {row.tableName for row in spark.sql(f"SHOW TABLES IN {use_case.name}").collect()}
     missing = [table for table in all_tables(use_case) if table.name not in there]
     with ThreadPoolExecutor(CREATED_AT_ONCE) as pool:
         list(pool.map(lambda table: spark.sql(table_ddl(use_case.name, table)), missing))
-    bring_views(spark, use_case, set() if missing else there)
+    bring_up_to_date(spark, use_case, there)
     if missing:
         log.info("created %d tables in %s", len(missing), use_case.name)
     return [table.name for table in missing]

@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from include.broadcast import Broadcaster, BroadcastError, encode, rfc3339
 from include.contracts.columns import typed, with_times
 from include.contracts.contract import Contract, Field
-from include.contracts.json_columns import judged_messages, text_field
+from include.contracts.json_columns import MESSAGE, judged_messages, text_field
 from include.locations import Topics
 from include.settings import KafkaSettings
 from include.streaming import messages
@@ -62,13 +62,13 @@ def arrivals_of(rows: DataFrame, contract: Contract) -> DataFrame:
         F.lit(contract.name).alias("source"),
         "partition",
         "offset",
-        F.coalesce("value", F.lit("")).alias("record"),
+        F.coalesce(MESSAGE, F.lit("")).alias("record"),
         F.col(contract.key).alias("id"),
         _minute(F.col("available_at")).alias("available"),
         _minute(F.col("moment")).alias("minute"),
         F.to_json(F.struct(*contract.field_names)).alias("fact"),
         "reasons",
-        _minute(typed(HEARTBEAT, text_field(HEARTBEAT_FIELD))).alias("heartbeat"),
+        _minute(typed(HEARTBEAT, text_field(HEARTBEAT_FIELD, MESSAGE))).alias("heartbeat"),
     )
 
 

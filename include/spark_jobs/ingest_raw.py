@@ -49,6 +49,9 @@ BATCH_ROWS = 20_000
 #: How ingest's own reasons begin.
 UNKNOWN_FIELDS = "row: has unknown fields "
 WRONG_DAY = "row: available on "
+#: Columns of rows while they are classified: names that no field can have.
+STATUS, GOOD, TURN, CLAIMS = "what became of it", "is good", "its turn", "how many claim it"
+DIGEST, FIRST_DIGEST, KNOWN_DIGEST = "its digest", "digest of the first", "digest of the known"
 #: What became of a row. ``known``: an earlier try of this ingest has committed it already.
 STATUSES = ("new", "known", "quarantined", "duplicate")
 #: Made once: ``json.dumps`` would make an encoder for every row.
@@ -195,7 +198,7 @@ def contested_ids(rows: DataFrame, raw: DataFrame, contract: Contract) -> DataFr
     Ids alone are read of the whole table and shuffled: whether an id is free says the history, not the day.
     """
     ids = rows.select(contract.key)
-    several = ids.groupBy(contract.key).count().where("count > 1")
+    several = ids.groupBy(contract.key).agg(F.count("*").alias(CLAIMS)).where(F.col(CLAIMS) > 1)
     held = raw.select(contract.key, "ds").join(ids, contract.key, "left_semi")
     return several.select(contract.key, F.lit(None).cast("string").alias("ds")).unionByName(held)
 
@@ -205,58 +208,58 @@ def known_facts(raw: DataFrame, contested: DataFrame, days: Sequence[str | None]
     held = raw.where(F.col("ds").isin(days)).join(contested.select(contract.key), contract.key, "left_semi")
     return held.select(
         F.col(contract.key),
-        fact_digest(contract).alias("known_digest"),
-        F.col("landing_key").alias("known_file"),
-        F.col("landing_line").alias("known_line"),
-        F.col("landing_sha256").alias("known_sha256"),
+        fact_digest(contract).alias(KNOWN_DIGEST),
+        F.col("landing_key").alias("known file"),
+        F.col("landing_line").alias("known line"),
+        F.col("landing_sha256").alias("known sha256"),
     )
 
 
 def classified(rows: DataFrame, contested: DataFrame, raw: DataFrame, contract: Contract) -> DataFrame:
-    """Add ``status`` to judged rows: new, known, quarantined (with reasons) or duplicate.
+    """Add ``STATUS`` to judged rows: new, known, quarantined (with reasons) or duplicate.
 
     A good row whose id is not contested is new; the others are compared. Evaluated again after its new rows were
     appended to ``raw`` these are known, and the rest is as it was: that is what a repeat after a crash relies on.
     """
-    rows = rows.withColumn("good", ~F.col("repeated") & (F.size("reasons") == 0))
-    status = F.when(F.col("repeated"), "duplicate").when(~F.col("good"), "quarantined").otherwise("new")
+    rows = rows.withColumn(GOOD, ~F.col("repeated") & (F.size("reasons") == 0))
+    status = F.when(F.col("repeated"), "duplicate").when(~F.col(GOOD), "quarantined").otherwise("new")
     days = [row["ds"] for row in contested.select("ds").distinct().collect()]
     if not days:
-        return rows.withColumn("status", status)
+        return rows.withColumn(STATUS, status)
     ids, known = contested.select(contract.key), known_facts(raw, contested, days, contract)
-    free = rows.join(ids, contract.key, "left_anti").withColumn("status", status)
+    free = rows.join(ids, contract.key, "left_anti").withColumn(STATUS, status)
     compared = compare(rows.join(ids, contract.key, "left_semi"), known, contract)
     return free.unionByName(compared.select(free.columns))
 
 
 def compare(rows: DataFrame, known: DataFrame, contract: Contract) -> DataFrame:
-    """Add ``status`` to judged rows (with ``good``) of contested ids.
+    """Add ``STATUS`` to judged rows (with ``GOOD``) of contested ids.
 
     An id belongs to the fact in ``known``, or else to the first good row of ``rows`` by landing key and line.
     """
-    ordered = Window.partitionBy(contract.key, "good").orderBy("landing_key", "landing_line")
+    ordered = Window.partitionBy(contract.key, GOOD).orderBy("landing_key", "landing_line")
     ranked = (
-        rows.withColumn("digest", fact_digest(contract))
-        .withColumns({"rank": F.row_number().over(ordered), "first_digest": F.first("digest").over(ordered)})
+        rows.withColumn(DIGEST, fact_digest(contract))
+        .withColumns({TURN: F.row_number().over(ordered), FIRST_DIGEST: F.first(DIGEST).over(ordered)})
         .join(known, contract.key, "left")
     )
-    own = F.col("known_digest").isNotNull()
-    resumed = (F.col("known_file") == F.col("landing_key")) & (F.col("known_line") == F.col("landing_line"))
-    same = F.when(own, F.col("known_digest")).otherwise(F.col("first_digest")) == F.col("digest")
-    first = F.when(own, F.lit(False)).otherwise(F.col("rank") == 1)
+    own = F.col(KNOWN_DIGEST).isNotNull()
+    resumed = (F.col("known file") == F.col("landing_key")) & (F.col("known line") == F.col("landing_line"))
+    same = F.when(own, F.col(KNOWN_DIGEST)).otherwise(F.col(FIRST_DIGEST)) == F.col(DIGEST)
+    first = F.when(own, F.lit(False)).otherwise(F.col(TURN) == 1)
     status = (
         F.when(F.col("repeated"), "duplicate")
-        .when(~F.col("good"), "quarantined")
-        .when(own & resumed & (F.col("known_sha256") == F.col("landing_sha256")), "known")
+        .when(~F.col(GOOD), "quarantined")
+        .when(own & resumed & (F.col("known sha256") == F.col("landing_sha256")), "known")
         .when(first, "new")
         .when(same, "duplicate")
         .otherwise("quarantined")
     )
     second = F.array(F.lit(f"{contract.key}: another fact with this {contract.key} was ingested before"))
-    with_status = ranked.withColumn("status", status)
+    with_status = ranked.withColumn(STATUS, status)
     return with_status.withColumn(
         "reasons",
-        F.when((F.col("status") == "quarantined") & (F.size("reasons") == 0), second).otherwise(F.col("reasons")),
+        F.when((F.col(STATUS) == "quarantined") & (F.size("reasons") == 0), second).otherwise(F.col("reasons")),
     )
 
 
@@ -282,8 +285,8 @@ def with_status(landed: DataFrame, raw: DataFrame, contract: Contract) -> Iterat
 def counts_by_file(rows: DataFrame) -> dict[str, dict[str, int]]:
     """Rows by landing key and status."""
     counts: dict[str, dict[str, int]] = {}
-    for row in rows.groupBy("landing_key", "status").count().collect():
-        counts.setdefault(row["landing_key"], dict.fromkeys(STATUSES, 0))[row["status"]] = int(row["count"])
+    for row in rows.groupBy("landing_key", STATUS).count().collect():
+        counts.setdefault(row["landing_key"], dict.fromkeys(STATUSES, 0))[row[STATUS]] = int(row["count"])
     return counts
 
 
@@ -336,7 +339,7 @@ def ingest_source(
     with with_status(read_landing(spark, files, plan.repeated, contract), raw, contract) as rows:
         counts = counts_by_file(rows)
         if any(found["new"] for found in counts.values()):
-            append_rows(rows.where("status = 'new'"), use_case.name, raw_table(contract), contract, run_id)
+            append_rows(rows.where(F.col(STATUS) == "new"), use_case.name, raw_table(contract), contract, run_id)
         if any(found["quarantined"] for found in counts.values()):
             _append_quarantine(spark, use_case.name, rows, contract, files, run_id)
     return counts
@@ -349,7 +352,7 @@ def _append_quarantine(
     table = quarantine_table(contract)
     days = [date.fromisoformat(file.ds) for file in files]
     there = of_days(read_table(spark, use_case, table.name), min(days), max(days))
-    rejected = rows.where("status = 'quarantined'").join(
+    rejected = rows.where(F.col(STATUS) == "quarantined").join(
         there.select("landing_key", "landing_line"), ["landing_key", "landing_line"], "left_anti"
     )
     append_rows(rejected, use_case, table, contract, run_id)

@@ -25,6 +25,9 @@ from include.use_case import UseCase
 
 log = logging.getLogger(__name__)
 
+#: A column of facts while they are numbered: a name that no field can have.
+TURN = "its turn"
+
 #: Where to begin reading a source's topic: partition -> offset. Partitions that are not named begin at the start.
 Positions = Mapping[int, int]
 
@@ -84,7 +87,8 @@ def good_facts(messages: DataFrame, contract: Contract) -> DataFrame:
 def once(facts: DataFrame, contract: Contract) -> DataFrame:
     """The first fact of each id, as everywhere: what batch has (``partition`` -1) before what the topic has."""
     first = Window.partitionBy(contract.key).orderBy("partition", "offset")
-    return facts.withColumn("turn", F.row_number().over(first)).where("turn = 1").drop("turn", "partition", "offset")
+    numbered = facts.withColumn(TURN, F.row_number().over(first))
+    return numbered.where(F.col(TURN) == 1).drop(TURN, "partition", "offset")
 
 
 def open_source(

@@ -15,14 +15,15 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from include.contracts.json_columns import judged_messages
+from include.contracts.json_columns import MESSAGE, judged_messages
+from include.declaration import PREDICTION_TIME
 from include.features.columns import read_reference
 from include.features.spec import Reference
 from include.landing import reference_content, s3_client
 from include.locations import Topics
 from include.streaming import messages
 from include.streaming.messages import INVALID, PROBLEM_TYPE, QUERIES, RECORD_CHARACTERS, TITLES
-from include.use_case import PREDICTION_TIME, UseCase, too_near
+from include.use_case import UseCase, too_near
 
 TIME_FORMAT = "yyyy-MM-dd'T'HH:mm:ss'Z'"
 PRECISE_FORMAT = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'"
@@ -119,7 +120,7 @@ def _rejection(use_case: UseCase) -> Column:
         F.lit(messages.STATUS).alias("status"),
         F.concat(first, more).alias("detail"),
         F.transform("reasons", _fault).alias("errors"),
-        F.substring(F.coalesce("value", F.lit("")), 1, RECORD_CHARACTERS).alias("record"),
+        F.substring(F.coalesce(MESSAGE, F.lit("")), 1, RECORD_CHARACTERS).alias("record"),
         F.date_format(F.current_timestamp(), PRECISE_FORMAT).alias("time"),
     )
     return F.to_json(message, {"ignoreNullFields": "false"})

@@ -38,6 +38,7 @@ from include.spark_jobs.catalog import (
 )
 from include.spark_jobs.session import job_arguments, start_job
 from include.tables import BOOK, LABELS, TILES, features_table
+from include.target import Target
 from include.tiles.build import build_tiles, tile_day
 from include.tombstones import read_events
 from include.use_case import UseCase, load_use_case
@@ -45,6 +46,8 @@ from include.use_case import UseCase, load_use_case
 log = logging.getLogger("preprocess_features")
 
 SUBJECTS_A_BUCKET = 25_000
+#: The day on which a subject was announced, beside its own: a name that no field can have.
+ANNOUNCED = "announced on"
 
 
 class EarlierDaysOpen(ValueError):
@@ -117,10 +120,10 @@ def subjects_of(facts: DataFrame, use_case: UseCase, days: Sequence[date]) -> Da
     Only those announced in time: on that day, or no more than the contract's ``announced_days`` before it.
     """
     announced_days = use_case.source(use_case.subject_source).announced_days
-    timed = with_prediction_time(facts.withColumnRenamed("ds", "announced"), use_case)
+    timed = with_prediction_time(facts.withColumnRenamed("ds", ANNOUNCED), use_case)
     dated = of_named_days(timed.withColumn("ds", F.date_format("prediction_time", "yyyy-MM-dd")), days)
     earliest = F.date_sub("ds", announced_days).cast("string")
-    return dated.where(F.col("announced").between(earliest, F.col("ds"))).drop("announced")
+    return dated.where(F.col(ANNOUNCED).between(earliest, F.col("ds"))).drop(ANNOUNCED)
 
 
 def read_references(client: Any, use_case: UseCase) -> dict[str, pa.Table]:
@@ -184,7 +187,21 @@ def label_rows(spark: SparkSession, use_case: UseCase, days: Sequence[date]) -> 
     facts = {c.name: for_label_days(raw[c.name], c, days, horizon) for c in use_case.sources}
     subjects = subjects_of(raw[use_case.subject_source], use_case, days)
     facts[use_case.subject_source] = subjects.withColumn("label_day", F.col("ds"))
-    return use_case.labels(facts).withColumnRenamed("label_day", "ds")
+    return checked_labels(use_case.labels(facts), use_case.target).withColumnRenamed("label_day", "ds")
+
+
+def checked_labels(rows: DataFrame, target: Target) -> DataFrame:
+    """Labels as the table has them; whoever writes them fails, naming the subject, if one is none of the target's."""
+    label = F.col("label")
+    whole = label.try_cast("int")
+    highest = F.lit(True) if target.highest is None else whole <= target.highest
+    fault = F.format_string(
+        f"label %s of subject %s is not {target.labels}: correct the use case's labels function",
+        F.coalesce(label.cast("string"), F.lit("null")),
+        "subject_id",
+    )
+    fits = (whole.cast("double") == label.try_cast("double")) & (whole >= 0) & highest
+    return rows.withColumn("label", F.when(fits, whole).otherwise(F.raise_error(fault).cast("int")))
 
 
 def write_labels(spark: SparkSession, use_case: UseCase, days: Sequence[date], run_id: str) -> None:

@@ -146,19 +146,19 @@ def recent_events(spark: SparkSession, use_case: UseCase, span: Span) -> DataFra
     return reduce(DataFrame.unionByName, frames)
 
 
-def recent_predictions(predictions: DataFrame, labels: DataFrame, target: Target, span: Span) -> DataFrame:
+def recent_predictions(predictions: DataFrame, labels: DataFrame, use_case: UseCase, span: Span) -> DataFrame:
     """The predictions of the recent days and of those that are still open, with ``label`` where it is known."""
-    return served_predictions(predictions.where(F.col("ds") >= span.first.isoformat()), labels, target, span)
+    return served_predictions(predictions.where(F.col("ds") >= span.first.isoformat()), labels, use_case, span)
 
 
-def served_predictions(predictions: DataFrame, labels: DataFrame, target: Target, span: Span) -> DataFrame:
+def served_predictions(predictions: DataFrame, labels: DataFrame, use_case: UseCase, span: Span) -> DataFrame:
     """Predictions as MySQL shows them, with ``label`` where it is known."""
-    first = (span.first - timedelta(days=1)).isoformat()
+    first = (span.first - timedelta(days=use_case.lead_days)).isoformat()
     known = labels.where(F.col("ds") >= first).select(F.col("subject_id").alias("id"), "label")
     return predictions.join(known, "id", "left").select(
         "id",
         "model_id",
-        target.answer,
+        use_case.target.answer,
         "prediction_time",
         "predicted_at",
         "degraded",
@@ -243,7 +243,7 @@ def batch_frames(
         table: of_days(function(facts), span.first, span.last)
         for table, function in use_case.serving.statistics.items()
     }
-    served = recent_predictions(predictions, read_table(spark, name, LABELS.name), use_case.target, span)
+    served = recent_predictions(predictions, read_table(spark, name, LABELS.name), use_case, span)
     return {
         RECENT_EVENTS: recent_events(spark, use_case, span),
         **statistics,
@@ -282,7 +282,7 @@ def open_frames(
         for table, function in use_case.serving.statistics.items()
     }
     none = read_table(spark, use_case.name, predictions_table(use_case).name).where("false")
-    served = served_predictions(none if unlogged is None else unlogged, labels, use_case.target, span)
+    served = served_predictions(none if unlogged is None else unlogged, labels, use_case, span)
     return {
         RECENT_EVENTS + OPEN: reduce(DataFrame.unionByName, events),
         **statistics,

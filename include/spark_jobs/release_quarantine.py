@@ -23,6 +23,7 @@ from include.book import names_of
 from include.contracts.contract import Contract
 from include.spark_jobs.catalog import counting, counting_facts, create_tables, days_between, of_days, read_table
 from include.spark_jobs.ingest_raw import (
+    STATUS,
     UNKNOWN_FIELDS,
     WRONG_DAY,
     append_rows,
@@ -114,9 +115,9 @@ def release(
     quarantine = with_reason(of_days(rejected, days[0], days[-1]), part)
     raw = counting_facts(spark, use_case.name, source)
     with with_status(as_landed(quarantine, contract), raw, contract) as rows:
-        counts = {(r["ds"], r["status"]): int(r["count"]) for r in rows.groupBy("ds", "status").count().collect()}
+        counts = {(r["ds"], r[STATUS]): int(r["count"]) for r in rows.groupBy("ds", STATUS).count().collect()}
         if not dry_run and any(status == "new" for _, status in counts):
-            append_rows(rows.where("status = 'new'"), use_case.name, raw_table(contract), contract, run_id)
+            append_rows(rows.where(F.col(STATUS) == "new"), use_case.name, raw_table(contract), contract, run_id)
     if not dry_run:
         recount_files(use_case, contract, names_of(days))
     return Released(counts, dry_run)

@@ -10,10 +10,11 @@ from typing import Any
 
 from include.contracts.contract import TIMESTAMP_TEXT
 from include.contracts.json_schema import DRAFT, contract_schema, publish
+from include.declaration import PREDICTION_TIME
 from include.features.spec import Feature
 from include.streaming.messages import HEARTBEAT_FIELD, PROBLEM_TYPE, QUERIES, RECORD_CHARACTERS, TITLES
 from include.tiles.spec import Tile
-from include.use_case import PREDICTION_TIME, UseCase
+from include.use_case import UseCase
 
 Schema = dict[str, Any]
 

@@ -19,6 +19,7 @@ import msgspec
 
 from include.contracts.contract import Contract
 from include.contracts.validator import Valid, Value, text_of, validate
+from include.declaration import PREDICTION_TIME
 from include.locations import Topics
 from include.streaming.messages import (
     CONFLICTING,
@@ -32,7 +33,7 @@ from include.streaming.messages import (
     decode_tiles_message,
 )
 from include.tiles.spec import Tile
-from include.use_case import PREDICTION_TIME, UseCase
+from include.use_case import UseCase
 from local_stack.replay.topics import Offsets, Read, ends_of, read_topic
 from local_stack.replay.watching import Identity, progress_of
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from include.contracts.contract import Contract
-from include.use_case import PREDICTION_TIME
+from include.declaration import PREDICTION_TIME
 from local_stack.replay.timeline import Fact, Query
 
 BROKEN = "~broken"

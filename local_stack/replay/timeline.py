@@ -15,7 +15,8 @@ from typing import Any
 
 from include.contracts.contract import Contract
 from include.contracts.validator import Valid, validate
-from include.use_case import PREDICTION_TIME, UseCase
+from include.declaration import PREDICTION_TIME
+from include.use_case import UseCase
 
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)

@@ -1,6 +1,7 @@
 """The Spark judgement and the Python judgement of a contract are one: same verdicts, words, values and times."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +31,7 @@ CONTRACT = Contract(
     key="id",
     event_time=MomentRule("seen_at"),
     available_time=MomentRule("seen_at", plus_minutes=-720, day_start=True),
+    announced_days=1,
 )
 TEXTS = [
     "", "a", "b", "c", "0", "-0", "007", "-5", "-6", "2000", "2001", "9999", "5.0", "+5", " 5", "5 ", "5\n",
@@ -105,7 +107,19 @@ def test_spark_and_python_judge_random_records_alike(spark: SparkSession) -> Non
     assert 50 < accepted < len(records) - 50
 
 
-GOOD = {"id": "x", "kind": None, "amount": "7", "seen_at": "2013-01-29T10:15:00Z"}
+def test_a_fact_known_longer_before_its_event_than_the_contract_says_is_rejected(spark: SparkSession) -> None:
+    told = Field("told_at", "timestamp", "")
+    ahead = replace(CONTRACT, fields=(*CONTRACT.fields, told), available_time=MomentRule("told_at"), announced_days=2)
+    reason = "seen_at: is more than 2 day(s) after the day on which the fact became known"
+    expected = {"2013-01-26T23:59:59Z": [reason], "2013-01-27T00:00:00Z": [], "2013-02-20T00:00:00Z": [], "": REQUIRED}
+    records = [{**GOOD, "told_at": text} for text in expected]
+    for record, row in zip(records, spark_verdicts(spark, records, ahead), strict=True):
+        verdict = validate(record, ahead)
+        assert ([] if isinstance(verdict, Valid) else verdict) == row["reasons"] == expected[record["told_at"]], record
+
+
+REQUIRED = ["told_at: required"]
+GOOD: dict[str, Any] = {"id": "x", "kind": None, "amount": "7", "seen_at": "2013-01-29T10:15:00Z"}
 
 
 @pytest.mark.parametrize(

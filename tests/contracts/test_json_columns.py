@@ -1,6 +1,7 @@
 """Messages judged by Spark and by Python are judged alike: any JSON text, and texts that are none."""
 
 import json
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
@@ -10,9 +11,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from include.contracts import reasons
-from include.contracts.json_columns import judged_messages, text_field
+from include.contracts.contract import Field
+from include.contracts.json_columns import MESSAGE, judged_messages, text_field
 from include.contracts.validator import Valid, validate
-from tests.contracts.test_contract_parity import CONTRACT, RECORDS
+from tests.contracts.test_contract_parity import CONTRACT, GOOD, RECORDS
 
 NESTED = st.just({}) | st.just([]) | st.just({"a": [1, None]}) | st.just(["x"])
 #: A field may hold an object, and a message may have fields that nobody knows.
@@ -92,6 +94,13 @@ def test_spark_and_python_judge_messages_alike(spark: SparkSession) -> None:
     kinds = {str(e["reasons"])[:12] for e in expected}
     assert sum(not e["reasons"] for e in expected) > 5 and len(kinds) > 5
     assert any(reasons.NOT_SINGLE in str(e["reasons"]) for e in expected)
+
+
+def test_a_field_may_be_called_as_kafka_calls_the_message(spark: SparkSession) -> None:
+    sensor = replace(CONTRACT, fields=(*CONTRACT.fields, Field("value", "double", "")))
+    text = json.dumps({**GOOD, "value": 7.5})
+    (row,) = judged_messages(spark.createDataFrame([(text,)], "value string"), sensor).collect()
+    assert (row["reasons"], row["value"], row[MESSAGE]) == ([], 7.5, text)
 
 
 def test_a_field_beside_the_contract(spark: SparkSession) -> None:

@@ -1,5 +1,6 @@
 """Which days of predictions are due: closed ones, and again when something under them has changed."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -71,6 +72,8 @@ def test_labels_of_subjects_asked_about_early_or_late_belong_to_neighbouring_day
     first, last = label_span(USE_CASE, DAY)
     assert first < DAY < last
     assert last - DAY >= timedelta(days=USE_CASE.source(USE_CASE.subject_source).announced_days)
+    longer_ago = replace(USE_CASE, prediction_lead_minutes=2 * 1440, label_horizon_days=2)
+    assert DAY - label_span(longer_ago, DAY)[0] == timedelta(days=2)
 
 
 def test_whether_the_job_has_to_run() -> None:

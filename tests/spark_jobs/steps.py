@@ -11,12 +11,13 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from include import book
+from include.contracts.contract import Field
 from include.features.assemble import feature_rows, with_prediction_time
 from include.landing import s3_client
 from include.settings import MysqlSettings
 from include.spark_jobs import compute_statistics as statistics_job
 from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving, score_predictions
-from include.spark_jobs.catalog import VIEWS, VIEWS_PROPERTY, create_tables, days_between, read_table
+from include.spark_jobs.catalog import DECLARED_PROPERTY, VIEWS, create_tables, days_between, read_table
 from include.spark_jobs.session import open_session
 from include.tiles.build import TILE_COLUMNS, build_tiles
 from include.use_case import UseCase, load_use_case
@@ -88,11 +89,25 @@ def columns_of_an_old_view(name: str) -> list[list[str]]:
     """A view's columns: as another version of the project has left it, and after the next job."""
     spark, found = session(), []
     spark.sql(f"CREATE OR REPLACE VIEW {name}.retracted_files AS SELECT 1 AS old")
-    spark.sql(f"ALTER DATABASE {name} SET DBPROPERTIES ('{VIEWS_PROPERTY}' = 'of other texts')")
+    spark.sql(f"ALTER DATABASE {name} SET DBPROPERTIES ('{DECLARED_PROPERTY}' = 'of other texts')")
     for step in (lambda: None, lambda: create_tables(spark, named(name))):
         step()
         found.append(spark.table(f"{name}.retracted_files").columns)
     return found
+
+
+def columns_of_a_grown_table(name: str) -> list[list[str]]:
+    """A raw table's columns before and after a job whose contract has one more field, and what its rows have there."""
+    spark, use_case = session(), named(name)
+    grown, *others = use_case.sources
+    field = Field("declared_later", "double", "For a test", nullable=True)
+    sources = (dataclasses.replace(grown, fields=(*grown.fields, field)), *others)
+    table, found = f"raw_{grown.name}", []
+    for declared in (use_case, dataclasses.replace(use_case, sources=sources)):
+        create_tables(spark, declared)
+        found.append(read_table(spark, name, table).columns)
+    values = read_table(spark, name, table).select(field.name).distinct().collect()
+    return [*found, [str(row[field.name]) for row in values]]
 
 
 def features_seen(name: str, subject_id: str, hidden: dict[str, str], forgotten: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from include.contracts.columns import judged
 from include.contracts.contract import Contract, Field, MomentRule
 from include.landing import LandingFile
 from include.spark_jobs.ingest_raw import (
+    STATUS,
     LandingFileChanged,
     LandingHeaderWrong,
     check_headers,
@@ -135,7 +136,23 @@ def judge(
 ) -> dict[tuple[str, int], tuple[str, list[str]]]:
     before = judged(landed(spark, raw), CONTRACT).drop("reasons")
     with with_status(landed(spark, rows), before, CONTRACT) as found:
-        return {(r["landing_key"], r["landing_line"]): (r["status"], list(r["reasons"])) for r in found.collect()}
+        return {(r["landing_key"], r["landing_line"]): (r[STATUS], list(r["reasons"])) for r in found.collect()}
+
+
+def test_a_fact_keeps_fields_of_common_names(spark: SparkSession) -> None:
+    """Whatever ingest calls its own columns: ``append_rows`` takes a raw table's columns by name."""
+    names = ("status", "good", "rank", "digest", "count")
+    common = dataclasses.replace(CONTRACT, fields=(*CONTRACT.fields, *(Field(name, "string", "") for name in names)))
+
+    def rows(*values: str) -> DataFrame:
+        facts = landed(spark, [("a", "01:00:00", "1", "f", 1, False)])
+        return facts.withColumns({name: F.lit(value) for name, value in zip(names, values, strict=True)})
+
+    before = judged(rows("ok", "yes", "2", "d", "3"), common).drop("reasons").withColumn("landing_key", F.lit("before"))
+    for values, status in ((("ok", "yes", "2", "d", "3"), "duplicate"), (("ok", "yes", "2", "d", "4"), "quarantined")):
+        with with_status(rows(*values), before, common) as found:
+            (row,) = found.collect()
+        assert (row[STATUS], *(row[name] for name in names)) == (status, *values)
 
 
 def test_each_row_gets_its_status(spark: SparkSession) -> None:
@@ -198,7 +215,7 @@ def test_where_no_id_is_contested_the_history_is_not_opened(spark: SparkSession)
     (row,) = classified(
         rows, nobody, history(spark, "a").where(F.raise_error(F.lit("opened")).cast("boolean")), CONTRACT
     ).collect()
-    assert row["status"] == "new"
+    assert row[STATUS] == "new"
 
 
 def test_after_its_new_rows_were_appended_nothing_else_has_changed(spark: SparkSession) -> None:

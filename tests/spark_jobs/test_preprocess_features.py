@@ -14,12 +14,14 @@ from include.spark_jobs.preprocess_features import (
     announcements,
     book_shares,
     buckets_for,
+    checked_labels,
     days_tiled,
     for_label_days,
     refuse_open_days,
     subjects_of,
     tile_days,
 )
+from include.target import BINARY, COUNT, Target
 from include.use_case import load_use_case
 
 USE_CASE = load_use_case("flight_delay")
@@ -87,6 +89,26 @@ def test_a_label_day_sees_facts_until_its_horizon_ends(spark: SparkSession) -> N
 
     assert seen(departures) == {"2013-01-02": ["2", "3"], "2013-01-03": ["3", "4"]}
     assert seen(timetable) == {"2013-01-02": ["1", "2", "3"], "2013-01-03": ["2", "3", "4"]}
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "label"),
+    [(BINARY, "bigint", 2), (BINARY, "int", -1), (BINARY, "int", None), (COUNT, "double", 1.5), (COUNT, "int", -1)],
+)
+def test_a_label_that_the_target_does_not_have_stops_the_job_and_names_the_subject(
+    spark: SparkSession, target: Target, kind: str, label: float | None
+) -> None:
+    good = 1.0 if kind == "double" else 1
+    rows = spark.createDataFrame([("good", good), ("odd", label)], f"subject_id string, label {kind}")
+    with pytest.raises(Exception, match=f"label {'null' if label is None else label} of subject odd is not"):
+        checked_labels(rows, target).collect()
+
+
+def test_labels_are_counted_in_whole_numbers_whatever_type_the_function_gave(spark: SparkSession) -> None:
+    rows = spark.createDataFrame([("a", 7.0), ("b", 0.0)], "subject_id string, label double")
+    checked = checked_labels(rows, COUNT)
+    assert checked.schema["label"].dataType.simpleString() == "int"
+    assert {row["subject_id"]: row["label"] for row in checked.collect()} == {"a": 7, "b": 0}
 
 
 def test_every_day_is_announced_by_its_key(spark: SparkSession) -> None:

@@ -1,11 +1,13 @@
 """Refresh's pure parts: the recent days, DDL, the one statement that swaps, times as text."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import cast
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from include.predictions.positions import Unread
 from include.spark_jobs.open_day import OpenSource, once, to_read
@@ -188,7 +190,13 @@ def test_recent_predictions_have_their_label_and_what_they_could_see(spark: Spar
     labels = spark.createDataFrame(
         [("known", 1, "2013-01-07"), ("old", 0, "2013-01-07")], "subject_id string, label int, ds string"
     )
-    found = {row["id"]: row for row in recent_predictions(predictions, labels, BINARY, span).collect()}
+    flights = load_use_case("flight_delay")
+    served = recent_predictions(predictions, labels, flights, span)
+    found = {row["id"]: row for row in served.collect()}
     assert {name: row["label"] for name, row in found.items()} == {"known": 1, "open": None}
+    longer_ago = replace(flights, prediction_lead_minutes=2 * 1440, label_horizon_days=2)
+    predicted_later = labels.withColumn("ds", F.lit("2013-01-06"))
+    known = {r["id"]: r["label"] for r in recent_predictions(predictions, predicted_later, longer_ago, span).collect()}
+    assert known == {"known": 1, "open": None}
     assert json.loads(found["open"]["as_of_sources"]) == {"readings": "2013-01-09T07:29:00Z", "visits": None}
-    assert mysql_ddl("t", recent_predictions(predictions, labels, BINARY, span).schema).count("TEXT") == 1
+    assert mysql_ddl("t", served.schema).count("TEXT") == 1

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from include.contracts.columns import judged
 from include.contracts.contract import Contract
-from include.spark_jobs.ingest_raw import landing_file_rows, with_status
+from include.spark_jobs.ingest_raw import STATUS, landing_file_rows, with_status
 from include.spark_jobs.release_quarantine import Released, as_landed, recounted, with_reason
 from tests.spark_jobs.test_ingest_raw import CONTRACT, DAY, OTHER_FACT, landed, landing_file
 
@@ -39,7 +39,7 @@ def raw(spark: SparkSession, *facts: tuple[str, str, str, str, int, bool]) -> Da
 
 def statuses(rejected: DataFrame, there: DataFrame, contract: Contract) -> Mapping[tuple[str, int], str]:
     with with_status(as_landed(rejected, contract), there, contract) as rows:
-        return {(r["landing_key"], r["landing_line"]): r["status"] for r in rows.collect()}
+        return {(r["landing_key"], r["landing_line"]): r[STATUS] for r in rows.collect()}
 
 
 def test_what_passes_now_is_released_and_what_does_not_stays(spark: SparkSession) -> None:

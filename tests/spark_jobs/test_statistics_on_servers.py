@@ -59,3 +59,9 @@ def test_a_view_whose_text_has_changed_is_made_anew(computed: Workshop) -> None:
     before, after = computed.do(steps.columns_of_an_old_view, computed.window)
     assert before == ["old"]
     assert {"landing_key", "retracted_at"} <= set(after)
+
+
+def test_a_field_declared_later_is_a_column_that_older_rows_leave_empty(computed: Workshop) -> None:
+    before, after, values = computed.do(steps.columns_of_a_grown_table, computed.window)
+    assert after == [*before, "declared_later"]
+    assert values == ["None"]

@@ -15,6 +15,7 @@ from typing import Any
 import ray
 
 from include import book, lake, metrics, promotion
+from include.declaration import PREDICTION_TIME
 from include.landing import s3_client
 from include.landing_writer import DayFile, land_files, land_references
 from include.ledger import champion
@@ -24,7 +25,7 @@ from include.spark_jobs import ingest_raw, preprocess_features, refresh_serving
 from include.spark_jobs.catalog import days_between, read_table
 from include.tables import DATA_QUALITY
 from include.training import train_model
-from include.use_case import PREDICTION_TIME, UseCase, load_use_case
+from include.use_case import UseCase, load_use_case
 from tests.spark_jobs import steps
 from tests.spark_jobs.workshop import spark_process
 from tests.speed_service.processes import Running, Stack, stack_of, start_service, until

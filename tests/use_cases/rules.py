@@ -13,12 +13,13 @@ from pyspark.sql import DataFrame, SparkSession
 from include.contracts.columns import with_times
 from include.contracts.contract import Contract
 from include.contracts.validator import Valid, validate
+from include.declaration import PREDICTION_TIME
 from include.features.columns import ARROW_TYPES, ReferenceTable, compute_features, key_texts, numpy_column
 from include.features.columns import numpy_columns as as_numpy
-from include.spark_jobs.preprocess_features import for_label_days
+from include.spark_jobs.preprocess_features import checked_labels, for_label_days
 from include.tiles.build import build_tiles
 from include.tiles.kernel import TileIndex, minutes_of, window_columns
-from include.use_case import PREDICTION_TIME, UseCase
+from include.use_case import UseCase
 
 Facts = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -116,4 +117,5 @@ def labels_of(spark: SparkSession, use_case: UseCase, facts: Facts, day: date) -
     for contract in use_case.sources:
         frame = raw_facts(spark, contract, subjects if contract == source else facts[contract.name])
         raw[contract.name] = for_label_days(frame, contract, [day], use_case.label_horizon_days)
-    return {row["subject_id"]: (row["label"], row["outcome"]) for row in use_case.labels(raw).collect()}
+    labelled = checked_labels(use_case.labels(raw), use_case.target)
+    return {row["subject_id"]: (row["label"], row["outcome"]) for row in labelled.collect()}

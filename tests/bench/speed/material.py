@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from include.bundle.bundle import Contents, Predictor, load_bundle, write_bundle
 from include.bundle.store import DirectoryStore, ObjectStore
 from include.contracts.contract import Contract
+from include.declaration import PREDICTION_TIME
 from include.features.columns import (
     ARROW_TYPES,
     References,
@@ -38,7 +39,7 @@ from include.tiles.kernel import TileIndex, WindowPlan, minutes_of, window_colum
 from include.tiles.spec import Tile
 from include.training.encoding import Encoded, Encoders
 from include.training.network import Network, NetworkConfig
-from include.use_case import PREDICTION_TIME, UseCase
+from include.use_case import UseCase
 from include.use_cases.flight_delay.feeder import reference_files
 from include.use_cases.flight_delay.upstream import all_facts, data_folder, moments, read_upstream, scheduled_around
 
