@@ -14,7 +14,8 @@ import os
 import shlex
 from collections.abc import Mapping
 
-from include.use_cases import SEPARATOR, USE_CASE, USE_CASES, read_use_cases
+from include import use_cases
+from include.use_cases import SEPARATOR, USE_CASES, read_use_cases
 from local_stack import names
 from local_stack.faults import StackError
 from local_stack.layout import Layout
@@ -108,9 +109,7 @@ def environment_of(environment: Mapping[str, str], use_case: str) -> dict[str, s
     if use_case not in others:
         wanted = ",".join((first, *others, use_case))
         raise StackError(f"this stack has no use case {use_case!r}", f"make down, then {USE_CASES}={wanted} make up")
-    predictor = environment[f"PREDICTOR_URL_{use_case.upper()}"]
-    own = {"MYSQL_DATABASE": use_case, "HIVE_DATABASE": use_case, names.DAG_SUFFIX: f"{SEPARATOR}{use_case}"}
-    return {**environment, **own, "PREDICTOR_URL": predictor, "PREDICTOR_URLS": predictor, USE_CASE: use_case}
+    return {**use_cases.environment_of(environment, use_case), names.DAG_SUFFIX: f"{SEPARATOR}{use_case}"}
 
 
 def process_env(stack: Stack) -> dict[str, str]:

@@ -8,20 +8,20 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from include.doctor.finding import Check, examined, rendered
+from include.doctor.finding import Check, examined, of_each_use_case, rendered
 from include.doctor.services import check_airflow, check_predictor, check_ray
 from include.doctor.stores import check_kafka, check_mysql, check_s3
 from include.doctor.warehouse import check_hiveserver2, check_metastore, check_spark
 
 CHECKS: Mapping[str, Check] = {
     "s3": check_s3,
-    "kafka": check_kafka,
-    "mysql": check_mysql,
+    "kafka": of_each_use_case(check_kafka),
+    "mysql": of_each_use_case(check_mysql),
     "metastore": check_metastore,
-    "hiveserver2": check_hiveserver2,
+    "hiveserver2": of_each_use_case(check_hiveserver2),
     "spark": check_spark,
     "ray": check_ray,
-    "predictor": check_predictor,
+    "predictor": of_each_use_case(check_predictor),
     "airflow": check_airflow,
 }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from include.settings import SettingError
+from include.use_cases import USE_CASE, environment_of, read_use_cases
 
 REACH_SECONDS = 5.0
 HTTP_PORTS = {"http": 80, "https": 443}
@@ -50,6 +51,24 @@ def examined(check: Check, environment: Mapping[str, str]) -> Iterator[Finding]:
     except Exception as error:  # client libraries fail in ways that no list names
         said = _one_line(f"{type(error).__name__}: {error}")[:300]
         yield Finding(f"the check broke off with {said}", "these are the words of the system's client library")
+
+
+def of_each_use_case(check: Check) -> Check:
+    """The check with each use case's own settings: of ``LAMBDA_DL_USE_CASE`` alone where that is set, else of all.
+
+    What is found a second time is not told again.
+    """
+
+    def checked(environment: Mapping[str, str]) -> Iterator[Finding]:
+        one = environment.get(USE_CASE)
+        told: set[Finding] = set()
+        for name in (one,) if one else read_use_cases(environment):
+            for finding in examined(check, environment_of(environment, name)):
+                if finding not in told:
+                    yield finding
+                told.add(finding)
+
+    return checked
 
 
 def rendered(name: str, findings: Iterable[Finding]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import httpx
 from include.doctor.finding import Finding, Trouble, reach_url
 from include.doctor.warehouse import judged_version
 from include.settings import require
-from include.use_cases import chosen_use_case
+from include.use_cases import PREDICTOR_URL, chosen_use_case, read_use_cases
 
 RAY_SETTINGS = "RAY_ADDRESS and RAY_AUTH_TOKEN (in Airflow the connection lambda_dl_ray)"
 PREDICTOR_SETTINGS = "PREDICTOR_URL and PREDICTOR_TOKEN (in Airflow the connection lambda_dl_predictor)"
@@ -54,16 +54,19 @@ def check_ray(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 def check_predictor(environment: Mapping[str, str]) -> Iterator[Finding]:
     """The service answers, takes this token, and has a model."""
+    use_case = chosen_use_case(environment)
+    if use_case in read_use_cases(environment)[1:] and not environment.get(PREDICTOR_URL):
+        yield Finding(f"the predictor of {use_case} is not asked: {PREDICTOR_URL}_{use_case.upper()} is not set")
+        return
     url, token = require(environment, "PREDICTOR_URL").rstrip("/"), require(environment, "PREDICTOR_TOKEN")
     reach_url(url, f"start the predictor, or correct {PREDICTOR_SETTINGS}")
     _json(_ask("GET", f"{url}/healthz", "", PREDICTOR_SETTINGS), PREDICTOR_SETTINGS)
-    path = f"{url}/v1/{chosen_use_case(environment)}/predict"
+    path = f"{url}/v1/{use_case}/predict"
     answer = _ask("POST", path, token, PREDICTOR_SETTINGS, json={"subjects": []})
     if answer.status_code in REFUSED:
         raise Trouble("the predictor refuses this token", "correct PREDICTOR_TOKEN: it was started with another")
     if answer.status_code == 404:
-        name = chosen_use_case(environment)
-        raise Trouble(f"the predictor does not serve use case {name}", "start it with LAMBDA_DL_USE_CASE set to it")
+        raise Trouble(f"the predictor does not serve use case {use_case}", "start it with LAMBDA_DL_USE_CASE set to it")
     yield Finding(f"{url} answers and takes the token")
     ready = _ask("GET", f"{url}/readyz", "", PREDICTOR_SETTINGS)
     waits = "has a model and tiles" if ready.is_success else f"waits: {ready.text[:200]}"

@@ -112,8 +112,9 @@ def check_kafka(environment: Mapping[str, str]) -> Iterator[Finding]:
         do = f"correct advertised.listeners of broker {broker.id}: it sends clients there"
         reach(str(broker.host), broker.port, do)
     yield Finding(f"{len(cluster.brokers)} brokers answer where they say they are")
-    topics, compacted = wanted_topics(chosen_use_case(environment))
-    yield from judged_topics(topics, compacted, cluster.topics)
+    use_case = chosen_use_case(environment)
+    topics, compacted = wanted_topics(use_case)
+    yield from judged_topics(use_case, topics, compacted, cluster.topics)
     yield from _compacted(admin, [name for name in compacted if name in cluster.topics])
 
 
@@ -143,7 +144,9 @@ def wanted_topics(use_case: str) -> tuple[list[str], list[str]]:
     return [*facts, *others, topics.batch_events, *compacted], compacted
 
 
-def judged_topics(wanted: list[str], compacted: list[str], present: Mapping[str, Any]) -> Iterator[Finding]:
+def judged_topics(
+    use_case: str, wanted: list[str], compacted: list[str], present: Mapping[str, Any]
+) -> Iterator[Finding]:
     """Which topics are missing, lead by nobody, or short of copies."""
     missing = [name for name in wanted if name not in present]
     if missing:
@@ -157,7 +160,7 @@ def judged_topics(wanted: list[str], compacted: list[str], present: Mapping[str,
     if behind:
         yield Finding(f"topics with copies that are behind: {', '.join(behind)}", "start the broker that is away")
     if not missing and not leaderless and not behind:
-        yield Finding(f"all {len(wanted)} topics are there, with every copy in step")
+        yield Finding(f"all {len(wanted)} topics of {use_case} are there, with every copy in step")
 
 
 def _compacted(admin: AdminClient, names: list[str]) -> Iterator[Finding]:

@@ -119,7 +119,11 @@ def feature_table(subjects: pa.Table, computed: Mapping[str, np.ndarray], key: s
     kinds = {"numeric": pa.float64(), "categorical": pa.string()}
     columns = {"subject_id": subjects.column(key), "prediction_time": subjects.column("prediction_time")}
     for feature in features.features:
-        columns[feature.name] = pa.array(computed[feature.name], kinds[feature.kind], from_pandas=True)
+        try:
+            columns[feature.name] = pa.array(computed[feature.name], kinds[feature.kind], from_pandas=True)
+        except pa.ArrowException as error:
+            wanted = "texts or None" if feature.kind == "categorical" else "numbers"
+            raise ValueError(f"{feature.kind} feature {feature.name!r} must be {wanted}: {error}") from error
     return pa.table(columns)
 
 

@@ -28,6 +28,7 @@ from include.metrics import data_quality_id
 from include.settings import KafkaSettings
 from include.spark_jobs.assess_quality import Share, assess
 from include.spark_jobs.catalog import (
+    add_columns,
     days_between,
     facts_for,
     of_days,
@@ -168,7 +169,9 @@ def write_features(
         .repartition("ds")
         .sortWithinPartitions("ds", "prediction_time", "subject_id")
     )
-    replace_days(clustered, use_case.name, features_table(use_case), days, run_id)
+    table = features_table(use_case)
+    add_columns(spark, use_case.name, table)  # where nothing was ingested since a feature was declared nobody else has
+    replace_days(clustered, use_case.name, table, days, run_id)
     log.info("features of %d days written", len(days))
 
 

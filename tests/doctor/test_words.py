@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from include.doctor import __main__ as doctor
-from include.doctor.finding import Finding, Trouble, examined, host_and_port, reach, rendered
-from include.doctor.services import judged_health
+from include.doctor.finding import Finding, Trouble, examined, host_and_port, of_each_use_case, reach, rendered
+from include.doctor.services import check_predictor, judged_health
 from include.doctor.stores import explain_mysql, explain_s3, judged_topics, wanted_topics
 from include.doctor.warehouse import explain_metastore, explain_spark, judged_version
 from include.settings import MysqlSettings, S3Settings
@@ -110,14 +110,14 @@ def topic(*partitions: Any) -> Any:
 
 def test_topics() -> None:
     present = {"a": topic(partition()), "b": topic(partition(), partition(leader=-1)), "c": topic(partition(isrs=2))}
-    found = list(judged_topics(["a", "b", "c", "d"], ["d"], present))
+    found = list(judged_topics("parcels", ["a", "b", "c", "d"], ["d"], present))
     assert [finding.what for finding in found] == [
         "topics are missing: d",
         "topics without a leader: b",
         "topics with copies that are behind: c",
     ]
     assert "compact: d" in found[0].do
-    assert [finding.is_well for finding in judged_topics(["a"], [], present)] == [True]
+    assert [finding.is_well for finding in judged_topics("parcels", ["a"], [], present)] == [True]
 
 
 def test_every_topic_of_the_data_flow_is_asked_for() -> None:
@@ -166,6 +166,26 @@ def test_a_missing_setting_and_an_unknown_error_are_findings_too() -> None:
     assert first.is_well
     assert missing == Finding("setting S3_ENDPOINT is missing", "source .local/stack.env or set it in the environment")
     assert "broke off with RuntimeError: nobody expected it" in list(examined(breaks, {}))[1].what
+
+
+def test_every_use_case_is_asked_with_its_own_settings_and_nothing_is_told_twice() -> None:
+    def check(environment: Mapping[str, str]) -> Iterator[Finding]:
+        yield Finding("brokers answer")
+        if environment["MYSQL_DATABASE"] == "a":
+            raise Trouble("no database a", "create it")
+        yield Finding(
+            f"{environment['LAMBDA_DL_USE_CASE']}: {environment['MYSQL_DATABASE']} at {environment['PREDICTOR_URL']}"
+        )
+
+    both = {"LAMBDA_DL_USE_CASES": "a,b", "MYSQL_DATABASE": "a", "PREDICTOR_URL": "at-a", "PREDICTOR_URL_B": "at-b"}
+    told = [finding.what for finding in of_each_use_case(check)(both)]
+    assert told == ["brokers answer", "no database a", "b: b at at-b"]
+    one = [finding.what for finding in of_each_use_case(check)({**both, "LAMBDA_DL_USE_CASE": "b"})]
+    assert one == ["brokers answer", "b: b at at-b"]
+    alone = {"LAMBDA_DL_USE_CASE": "mine", "MYSQL_DATABASE": "its own", "PREDICTOR_URL": "at-mine"}
+    assert [f.what for f in of_each_use_case(check)(alone)][1] == "mine: its own at at-mine"
+    (unasked,) = check_predictor({**both, "LAMBDA_DL_USE_CASE": "b", "PREDICTOR_URL": ""})
+    assert unasked.is_well and "PREDICTOR_URL_B is not set" in unasked.what
 
 
 def test_a_fault_is_shown_with_what_to_do() -> None:

@@ -16,7 +16,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from include.contracts.columns import judged
-from include.features.assemble import feature_rows, lookups_of, pivot, window_columns, with_prediction_time
+from include.features.assemble import (
+    feature_rows,
+    feature_table,
+    lookups_of,
+    pivot,
+    window_columns,
+    with_prediction_time,
+)
 from include.features.columns import (
     ReferenceTable,
     compute_features,
@@ -25,7 +32,7 @@ from include.features.columns import (
     numpy_columns,
     read_reference,
 )
-from include.features.spec import FeatureSet, Reference
+from include.features.spec import Feature, FeatureSet, Reference
 from include.tiles.build import build_tiles
 from include.tiles.kernel import Floats, TileIndex, minutes_of
 from include.tiles.kernel import window_columns as kernel_columns
@@ -237,6 +244,14 @@ def test_a_text_where_a_reference_has_numbers_is_named() -> None:
     reference = Reference("planes", "key", "key", {"seats": "numeric"}, "")
     with pytest.raises(ValueError, match="reference 'planes', column 'seats': .*'NA'"):
         ReferenceTable.from_arrow(reference, pa.table({"key": ["a"], "seats": ["NA"]}))
+
+
+def test_a_feature_of_the_wrong_kind_is_named() -> None:
+    subjects = pa.table({"id": ["a"], "prediction_time": pa.array([0], pa.timestamp("us", "UTC"))})
+    hour = Feature("hour", "categorical", "")
+    features = FeatureSet((hour,), (), (), lambda columns: dict(columns))
+    with pytest.raises(ValueError, match="categorical feature 'hour' must be texts or None"):
+        feature_table(subjects, {"hour": np.array([7.0], dtype=object)}, "id", features)
 
 
 def test_a_key_that_the_reference_lacks_is_missing() -> None:
