@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -55,6 +57,25 @@ def test_cluster_mode_is_refused(connected: None, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AIRFLOW_CONN_LAMBDA_DL_SPARK", json.dumps(fields))
     with pytest.raises(AirflowFailException, match="deploy-mode"):
         operator()._get_hook()
+
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
+OF_CLUSTERS = re.findall(r"AIRFLOW_CONN_LAMBDA_DL_SPARK='(.*?)'", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("connection", OF_CLUSTERS, ids=lambda text: str(json.loads(text)["host"]).partition(":")[0])
+def test_every_master_of_the_page_on_clusters_is_submitted_to(
+    connected: None, monkeypatch: pytest.MonkeyPatch, connection: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_LAMBDA_DL_SPARK", connection)
+    words = operator()._get_hook()._build_spark_submit_command("job.py")
+    fields = json.loads(connection)
+    assert words[words.index("--master") + 1].startswith(fields["host"])
+    assert {f"{name}={value}" for name, value in fields["extra"]["conf"].items()} <= set(words)
+
+
+def test_the_page_on_clusters_has_three_masters() -> None:
+    assert [json.loads(text)["host"].partition(":")[0] for text in OF_CLUSTERS] == ["spark", "yarn", "k8s"]
 
 
 LONG = {"conf": {"a": "1", "b": "1"}, "long_spans": {"days": 3, "conf": {"b": "2"}}}
