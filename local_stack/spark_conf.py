@@ -118,6 +118,9 @@ def for_hiveserver2(stack: Stack) -> dict[str, str]:
         **session,
         **deployment(stack),
         "spark.sql.extensions": f"{session['spark.sql.extensions']},{FOR_ANALYSTS}",
+        # A statement could else name any file by its path, and any setting or variable of the process as ${…}.
+        "spark.sql.runSQLOnFiles": "false",
+        "spark.sql.variable.substitute": "false",
         "spark.driver.extraClassPath": f"{stack.layout.spark_jars}/*:{hiveserver2_classes(stack.layout)}",
         "spark.driver.memory": "1g",
         "spark.hadoop.fs.s3a.access.key": stack.secrets["hive_s3_access_key"],

@@ -4,8 +4,9 @@ import java.lang.reflect.{InvocationHandler, InvocationTargetException, Proxy}
 
 import org.apache.hadoop.fs.Path
 import org.apache.spark.sql.{SparkSession, SparkSessionExtensions}
+import org.apache.spark.sql.catalyst.FunctionIdentifier
 import org.apache.spark.sql.catalyst.catalog.HiveTableRelation
-import org.apache.spark.sql.catalyst.expressions.CallMethodViaReflection
+import org.apache.spark.sql.catalyst.expressions.{CallMethodViaReflection, Expression, ExpressionInfo}
 import org.apache.spark.sql.catalyst.parser.ParserInterface
 import org.apache.spark.sql.catalyst.plans.logical.{Command, LogicalPlan, ScriptTransformation}
 import org.apache.spark.sql.execution.command.SetCommand
@@ -16,10 +17,17 @@ import org.apache.spark.sql.execution.datasources.v2.{DataSourceV2Relation, Data
   *
   * The S3 keys keep an analyst from writing data; without this one could still drop a table's registration or a view,
   * and with the rights of the server's own process run a program (`TRANSFORM ... USING`), call any Java method
-  * (`reflect`), read this machine's files by their path, or have the session load a catalog or a file system that does.
+  * (`reflect`), read this machine's files by the path of an XML schema, or have the session load a catalog or a file
+  * system that does. Tables by their path (`parquet.`s3a://…``) are not there at all: Spark infers their schema, with
+  * options of the statement's choice, before any rule sees the plan (`spark.sql.runSQLOnFiles`, in the configuration).
   */
 class ReadOnly extends (SparkSessionExtensions => Unit) {
   override def apply(extensions: SparkSessionExtensions): Unit = {
+    // They read a schema by its path, and as soon as they are made: in the place of an argument before any rule.
+    for (name <- Seq("from_xml", "schema_of_xml")) {
+      val refused: Seq[Expression] => Expression = _ => Refused(name)
+      extensions.injectFunction((FunctionIdentifier(name), new ExpressionInfo(getClass.getName, name), refused))
+    }
     extensions.injectParser((session, parser) => RefuseLoading(session, parser))
     extensions.injectCheckRule(_ => (plan: LogicalPlan) => plan.foreachWithSubqueries(refuse))
   }
@@ -52,14 +60,16 @@ class ReadOnly extends (SparkSessionExtensions => Unit) {
     othersThatRead(name) || name.startsWith("Show") || name.startsWith("Describe") || name.startsWith("DeltaDescribe")
 }
 
-/** A parser that refuses every statement of a session with a setting by which Spark loads classes.
+/** A parser that refuses every statement of a session with a setting by which Spark loads classes or shows secrets.
   *
   * A client may bring such settings when it opens its session, where no statement tells of them; and a catalog is loaded
   * as soon as its name is looked up, before any rule sees the plan. Hence the parser (with Hive's session state Spark
   * 4.2 does not ask hint rules, which would do).
   */
 private object RefuseLoading {
-  private val beginnings = Seq("spark.sql.catalog.", "spark.hadoop.", "fs.", "spark.sql.analyzer.")
+  private val beginnings = Seq(
+    "spark.sql.catalog.", "spark.hadoop.", "fs.", "spark.sql.analyzer.", "spark.sql.runSQLOnFiles",
+    "spark.sql.variable.substitute", "spark.redaction.", "spark.sql.redaction.")
   def loads(name: String): Boolean = beginnings.exists(name.startsWith)
 
   def apply(session: SparkSession, parser: ParserInterface): ParserInterface = {

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -151,11 +152,15 @@ def test_hiveserver2_answers_sql_and_cannot_write_the_lake(running: Stack) -> No
         "select transform(1) using 'cat' as (line string)",
         "select reflect('java.lang.System', 'getenv', 'PATH')",
         "select 1 where try_reflect('java.lang.System', 'getenv', 'PATH') is null",
-        "select * from text.`file:///etc/hostname`",
-        "select (select max(value) from text.`/etc/hostname`)",
+        "select from_xml('<a/>', 'a string', map('rowvalidationXSDPath', 'file:///etc/hostname'))",
+        "select schema_of_xml('<a/>', map('rowValidationXSDPath', 'http://127.0.0.1:9/x.xsd'))",
+        "select to_json(from_xml('<a/>', schema_of_xml('<a/>', map('rowValidationXSDPath', 'file:///etc/hostname'))))",
         "execute immediate 'drop table if exists flight_delay.book'",
         "set spark.sql.catalog.theirs=org.apache.spark.sql.execution.datasources.v2.jdbc.JDBCTableCatalog",
         "set fs.theirs.impl=org.apache.hadoop.fs.LocalFileSystem",
+        "set spark.sql.runSQLOnFiles=true",
+        "set spark.sql.variable.substitute=true",
+        "set spark.redaction.regex=nothing",
     ],
 )
 def test_hiveserver2_reads_the_lake_alone_and_changes_nothing(running: Stack, statement: str) -> None:
@@ -165,6 +170,37 @@ def test_hiveserver2_reads_the_lake_alone_and_changes_nothing(running: Stack, st
         cursor.execute(statement)
     for harmless in ("show databases", "set spark.sql.shuffle.partitions=3", "explain select 1", "use default"):
         cursor.execute(harmless)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "text.`file:///etc/hostname`",
+        "csv.`/etc/hostname` with (header 'true')",
+        "text.`s3a://x/e/hostname` with ('fs.s3a.impl'='org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme', "
+        "'fs.s3a.impl.disable.cache'='true', 'fs.viewfs.mounttable.x.link./e'='file:///etc')",
+        "delta.`/etc`",
+    ],
+)
+def test_hiveserver2_knows_no_table_by_its_path(running: Stack, table: str) -> None:
+    """Not even the schema, which Spark would infer before any rule could refuse, and tell in its error."""
+    connection = hive.connect(host="127.0.0.1", port=running.ports["hiveserver2"], username="analyst")
+    for statement in (f"select nosuch from {table}", f"select * from {table}"):
+        with pytest.raises(hive.OperationalError) as refused:
+            connection.cursor().execute(statement)
+        said = str(refused.value)
+        assert "TABLE_OR_VIEW_NOT_FOUND" in said or "is refused" in said, said
+        assert Path("/etc/hostname").read_text().strip() not in said
+    connection.close()
+
+
+@pytest.mark.parametrize("name", ["env:PATH", "spark.hadoop.fs.s3a.secret.key", "system:user.home"])
+def test_no_statement_names_what_the_process_knows(running: Stack, name: str) -> None:
+    connection = hive.connect(host="127.0.0.1", port=running.ports["hiveserver2"], username="analyst")
+    cursor = connection.cursor()
+    cursor.execute(f"select '${{{name}}}'")
+    assert cursor.fetchall() == [(f"${{{name}}}",)]
     connection.close()
 
 
