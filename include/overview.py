@@ -135,7 +135,10 @@ def _reasons(tables: Tables, source: str, ds: str, files: Sequence[str]) -> tupl
         tables.open(f"{kind}_{source}").to_pyarrow_dataset(partitions=[("ds", "=", ds)])
         for kind in ("raw", "quarantine")
     )
-    released = {tuple(row.values()) for row in raw.to_table(columns=place, filter=of_files).to_pylist()}
+    lines = rejected.to_table(columns=["landing_line"], filter=of_files).column(0).unique()
+    # Not one row more than may be meant: the file of a bad line may have a million good ones.
+    meant = of_files & pc.field("landing_line").isin(lines)
+    released = {tuple(row.values()) for row in raw.to_table(columns=place, filter=meant).to_pylist()}
     rows = (
         row
         for batch in rejected.to_batches(columns=[*place, "reasons"], filter=of_files)

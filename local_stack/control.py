@@ -97,6 +97,8 @@ def _up(stack: Stack, servers: Sequence[Server], chosen: Sequence[Server]) -> No
     states = supervision.process_states(stack)
     if states:
         refuse_other_names(stack)
+    else:
+        supervision.refuse_abandoned(stack)
     idle = [s for s in chosen if states.get(s.name, ("STOPPED", 0))[0] != "RUNNING"]
     refuse_taken(stack.ports, [name for s in idle if not _trying(states, s) for name in s.port_names])
     _write_environment(stack)

@@ -6,6 +6,11 @@ Everything that can go wrong outside our code (missing tool, taken port, full di
 
 from __future__ import annotations
 
+import errno
+
+#: What a folder says that is not there, not ours or full, and not what a server that is away says.
+OF_THE_DISK = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+
 
 class StackError(Exception):
     """A fault that a person can do something about; its text is one line."""
@@ -18,9 +23,9 @@ class StackError(Exception):
 
 def in_words(fault: StackError | OSError) -> str:
     """The line that a person reads; what the disk refuses is told with what to do about it."""
-    if isinstance(fault, StackError):
-        return str(fault)
-    return f"{fault}: make the folder writable or free some space, then run it again"
+    if isinstance(fault, OSError) and fault.errno in OF_THE_DISK:
+        return f"{fault}: make the folder writable or free some space, then run it again"
+    return str(fault)
 
 
 def _one_line(text: str) -> str:

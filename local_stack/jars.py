@@ -183,14 +183,34 @@ def _trust_flags(layout: Layout) -> list[str]:
 
 
 def proxy_flags(environment: Mapping[str, str]) -> list[str]:
-    """Java flags for the proxies that the environment names for all other programs (Java itself does not look)."""
+    """Java flags for the proxies that the environment names for all other programs (Java itself does not look).
+
+    Raises ``StackError`` for an address that is none.
+    """
     flags = []
     for scheme in ("http", "https"):
         name = f"{scheme}_proxy"
-        address = urlsplit(environment.get(name) or environment.get(name.upper()) or "")
-        if address.hostname:
-            flags += [f"-D{scheme}.proxyHost={address.hostname}", f"-D{scheme}.proxyPort={address.port or 80}"]
+        given = environment.get(name) or environment.get(name.upper())
+        if given:
+            host, port = _proxy(name, given)
+            flags += [f"-D{scheme}.proxyHost={host}", f"-D{scheme}.proxyPort={port}"]
+    direct = environment.get("no_proxy") or environment.get("NO_PROXY")
+    if flags and direct:
+        names = (name.strip() for name in direct.split(","))
+        # Java's pattern for both schemes; a domain that begins with a dot means all in it.
+        flags.append(f"-Dhttp.nonProxyHosts={'|'.join(f'*{n}' if n.startswith('.') else n for n in names if n)}")
     return flags
+
+
+def _proxy(name: str, given: str) -> tuple[str, int]:
+    try:
+        address = urlsplit(given if "://" in given else f"//{given}")
+        host, port = address.hostname, address.port or 80
+    except ValueError:
+        host, port = None, 0
+    if not host:
+        raise StackError(f"{name} is {given!r}, which is no address", "set it like http://proxy.example:3128")
+    return host, port
 
 
 def unpack(layout: Layout) -> None:

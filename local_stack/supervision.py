@@ -96,8 +96,6 @@ def start_supervisor(stack: Stack, servers: Iterable[Server]) -> bool:
     """Start supervisord unless it runs; true when it had to be started."""
     if is_running(stack):
         return False
-    if left := abandoned(stack):
-        raise StackError(f"{len(left)} processes of this stack have lost their supervisor", "run make down first")
     write_private(conf_path(stack), render_conf(stack, servers))
     command = [str(stack.layout.bin / "supervisord"), "-c", str(conf_path(stack))]
     done = subprocess.run(command, capture_output=True, text=True, env=_clean_environment())
@@ -187,6 +185,12 @@ def abandoned(stack: Stack) -> list[psutil.Process]:
             if process.environ().get("SUPERVISOR_SERVER_URL") == address:
                 found.append(process)
     return found
+
+
+def refuse_abandoned(stack: Stack) -> None:
+    """Raise if a supervisor that was killed has left processes behind: they hold ports and data."""
+    if left := abandoned(stack):
+        raise StackError(f"{len(left)} processes of this stack have lost their supervisor", "run make down first")
 
 
 def end_abandoned(stack: Stack) -> int:

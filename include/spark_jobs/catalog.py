@@ -76,12 +76,22 @@ def view_statements(use_case: UseCase) -> dict[str, str]:
 
 def add_columns(spark: SparkSession, use_case: str, table: Table) -> None:
     """Add to a table the columns that have been declared since it was made; in rows that are there they are null."""
-    kept = {name.lower() for name in read_table(spark, use_case, table.name).columns}
-    new = [column for column in table.columns if column.name.lower() not in kept]
-    if new:
-        columns = ", ".join(column_ddl(column) for column in new)
+    new = missing_columns(spark, use_case, table)
+    if not new:
+        return
+    columns = ", ".join(column_ddl(column) for column in new)
+    try:
         spark.sql(f"ALTER TABLE {Lake(use_case).name(table.name)} ADD COLUMNS ({columns})")
-        log.info("%s has new columns: %s", table.name, ", ".join(column.name for column in new))
+    except Exception:
+        if missing_columns(spark, use_case, table):  # else another job has added them at the same time
+            raise
+    log.info("%s has new columns: %s", table.name, ", ".join(column.name for column in new))
+
+
+def missing_columns(spark: SparkSession, use_case: str, table: Table) -> list[Column]:
+    """What is declared of a table and not in it."""
+    kept = {name.lower() for name in read_table(spark, use_case, table.name).columns}
+    return [column for column in table.columns if column.name.lower() not in kept]
 
 
 def bring_up_to_date(spark: SparkSession, use_case: UseCase, there: Set[str]) -> None:

@@ -207,15 +207,15 @@ def newest_days(frame: DataFrame, days: int) -> DataFrame:
 
 
 def few_buckets(metrics: DataFrame) -> DataFrame:
-    """Run-time metrics, but of histograms' buckets, which are most of them, each process' newest of a day alone.
+    """Run-time metrics, but of histograms' buckets, which are most of them, each process' greatest of a day alone.
 
-    Buckets only grow: the newest says how many answers there were.
+    Buckets only grow, so that is the newest; but a container that is started again begins at 0 under the same name.
     """
     bucket = F.col("name").contains("_bucket{")
     newest = (
         metrics.where(bucket)
         .groupBy("ds", "instance", "name")
-        .agg(F.max_by(F.struct(*metrics.columns), "time").alias("row"))
+        .agg(F.max_by(F.struct(*metrics.columns), F.struct("value", "time")).alias("row"))
         .select("row.*")
     )
     return metrics.where(~bucket).unionByName(newest)

@@ -71,6 +71,13 @@ def test_java_asks_the_proxies_that_everybody_asks() -> None:
         "-Dhttps.proxyHost=proxy.example",
         "-Dhttps.proxyPort=3128",
     ]
+    assert proxy_flags({"https_proxy": "proxy:3128", "no_proxy": "mirror.intern, .example,"}) == [
+        "-Dhttps.proxyHost=proxy",
+        "-Dhttps.proxyPort=3128",
+        "-Dhttp.nonProxyHosts=mirror.intern|*.example",
+    ]
+    with pytest.raises(StackError, match="https_proxy is 'http://proxy:many', which is no address"):
+        proxy_flags({"https_proxy": "http://proxy:many"})
 
 
 def test_no_address_of_a_registry_is_written_anywhere_in_the_lock() -> None:

@@ -98,7 +98,7 @@ def test_what_a_killed_supervisor_leaves_is_stopped(stack: Stack, capsys: pytest
     psutil.Process(int((stack.layout.run / "supervisord.pid").read_text())).kill()
     supervision.wait_for(lambda: not supervision.is_running(stack), 30, "the supervisor's end", stack)
     with pytest.raises(StackError, match="1 processes of this stack have lost their supervisor: run make down first"):
-        supervision.start_supervisor(stack, [server])
+        up(stack, ["kafka"])
     down(stack)
     assert "left 1 processes, stopped" in capsys.readouterr().out
     assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE

@@ -14,6 +14,7 @@ from include.spark_jobs.open_day import OpenSource, once, to_read
 from include.spark_jobs.refresh_serving import (
     NothingToServe,
     complete_through,
+    few_buckets,
     identifier,
     mysql_ddl,
     newest_days,
@@ -174,6 +175,17 @@ def test_predicted_counts_are_counted_by_steps_that_widen(spark: SparkSession) -
     assert {step: row["predictions"] for step, row in found.items()} == {0: 1, 4: 2, 9: 1, 361: 1, 400: 1}
     assert (found[4]["labelled"], found[4]["positives"], found[400]["positives"]) == (1, 5, 0)
     assert (found[4]["mean_value"], found[4]["mean_value_labelled"]) == (pytest.approx(6.55), 4.2)
+
+
+def test_of_buckets_the_greatest_of_a_day_stays_though_its_container_began_anew(spark: SparkSession) -> None:
+    bucket, total = 'answer_seconds_bucket{le="0.1"}', "answer_seconds_count"
+    rows = [(bucket, 1, 5.0), (bucket, 2, 9.0), (bucket, 3, 0.0), (bucket, 4, 2.0), (total, 1, 5.0), (total, 3, 0.0)]
+    metrics = spark.createDataFrame(
+        [("2013-01-09", "box-1", name, hour, value) for name, hour, value in rows],
+        "ds string, instance string, name string, time int, value double",
+    )
+    kept = {(row["name"], row["time"]) for row in few_buckets(metrics).collect()}
+    assert kept == {(bucket, 2), (total, 1), (total, 3)}
 
 
 def test_recent_predictions_have_their_label_and_what_they_could_see(spark: SparkSession) -> None:
