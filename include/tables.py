@@ -133,10 +133,11 @@ def predictions_table(use_case: UseCase) -> Table:
             Column("degraded", "boolean", "A source was silent for too long, or its windows had a hole"),
             Column("via", "string", "kafka or http"),
             Column("as_of", "map<string,timestamp>", "Per source, the minute before which it was visible; null: none"),
-            *_feature_columns(use_case),
-            Column("features_hash", "string", "Hash of the feature definition"),
+            # Before the features: Delta knows the least and greatest values of a file's first 32 columns alone.
             Column("kafka_partition", "int", "Where the message lies on the predictions topic"),
             Column("kafka_offset", "bigint", "Where in that partition"),
+            *_feature_columns(use_case),
+            Column("features_hash", "string", "Hash of the feature definition"),
             RUN_ID,
             DS,
         ),

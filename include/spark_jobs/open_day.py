@@ -30,6 +30,8 @@ TURN = "its turn"
 
 #: Where to begin reading a source's topic: partition -> offset. Partitions that are not named begin at the start.
 Positions = Mapping[int, int]
+#: So many ids are sent whole to where raw is read. More, where batch is far behind, could crowd out what tasks sort.
+MOST_SENT = 250_000
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def open_source(
         return OpenSource(once(in_lake, contract), after, None)
     facts = good_facts(messages, contract).where(F.col("ds") > last).persist()
     # A fact of an earlier day that was ingested meanwhile is closed; one that batch knows by its id is not new.
-    known = between_ids(raw.where(F.col("ds") <= last), facts, contract.key)
+    known = known_ids(raw.where(F.col("ds") <= last), facts, contract.key)
     new = facts.join(known, contract.key, "left_anti").select(in_lake.columns).persist()
     parted = new.groupBy("partition").agg(F.min("offset").alias("first"), F.max("available_at").alias("newest"))
     found = parted.collect()
@@ -118,15 +120,19 @@ def open_source(
     return OpenSource(once(in_lake.unionByName(new), contract), after | first_open, seen)
 
 
-def between_ids(raw: DataFrame, facts: DataFrame, key: str) -> DataFrame:
-    """The ids of ``raw`` that one of ``facts`` may have: Delta skips files whose ids all lie outside their span.
+def known_ids(raw: DataFrame, facts: DataFrame, key: str) -> DataFrame:
+    """The ids of ``facts`` that ``raw`` has.
 
-    Without it every refresh reads the ids of the whole archive.
+    Joined to ``facts`` as it is, ``raw`` is the side to be looked up, and every refresh would shuffle the ids of the
+    whole archive. Delta skips those of its files whose ids all lie outside the facts' span.
     """
-    span = facts.agg(F.min(key).alias("low"), F.max(key).alias("high")).first()
-    if span is None or span["low"] is None:
+    found = facts.agg(F.min(key).alias("low"), F.max(key).alias("high"), F.count(key).alias("ids")).first()
+    if found is None or found["low"] is None:
         return raw.where("false").select(key)
-    return raw.where(F.col(key).between(span["low"], span["high"])).select(key)
+    between = raw.where(F.col(key).between(found["low"], found["high"])).select(key)
+    if found["ids"] > MOST_SENT:
+        return between.join(facts.select(key), key, "left_semi")
+    return F.broadcast(between.join(F.broadcast(facts.select(key)), key, "left_semi"))
 
 
 def heartbeat(messages: DataFrame) -> datetime | None:
@@ -155,7 +161,11 @@ def unlogged_predictions(
     )
     possible = f"{answer} >= 0" if highest is None else f"{answer} BETWEEN 0 AND {highest}"
     answers = messages.select(F.from_json("value", fields).alias("answer"), "partition", "offset")
-    there = logged.select(F.col("kafka_partition").alias("partition"), F.col("kafka_offset").alias("offset"))
+    # What was logged earlier lies in files that Delta skips by their offsets.
+    read = " OR ".join(f"(kafka_partition = {part.partition} AND kafka_offset >= {part.start})" for part in parts)
+    there = logged.where(read).select(
+        F.col("kafka_partition").alias("partition"), F.col("kafka_offset").alias("offset")
+    )
     return (
         answers.join(there, ["partition", "offset"], "left_anti")
         .select("answer.*")
