@@ -75,11 +75,16 @@ class Counts:
     positives: Mapping[str, Doubles]
 
 
-def labelled(spark: SparkSession, use_case: UseCase, spans: Spans) -> DataFrame:
-    """Features of the archive's subjects with their label."""
-    features = of_days(read_table(spark, use_case.name, features_table(use_case).name), spans.first, spans.last)
-    labels = of_days(read_table(spark, use_case.name, LABELS.name), spans.first, spans.last)
-    return features.join(labels.select("subject_id", "label", "ds"), ["subject_id", "ds"])
+def labelled(spark: SparkSession, use_case: UseCase, names: Sequence[str], first: date, last: date) -> DataFrame:
+    """Some features of the subjects of a span of days, with their label.
+
+    No more than are wanted: of what is persisted every column is read.
+    """
+    features = of_days(read_table(spark, use_case.name, features_table(use_case).name), first, last)
+    labels = of_days(read_table(spark, use_case.name, LABELS.name), first, last)
+    return features.select("subject_id", "ds", *names).join(
+        labels.select("subject_id", "label", "ds"), ["subject_id", "ds"]
+    )
 
 
 def value_text(rows: DataFrame, feature: str) -> Column:
@@ -278,7 +283,7 @@ def _compute(spark: SparkSession, use_case: UseCase, run_id: str) -> int:
         return 0
     spans = Spans(closed[0], closed[-1])
     shuffle_by_span(spark, len(closed))
-    rows = labelled(spark, use_case, spans).persist()
+    rows = labelled(spark, use_case, use_case.slices, spans.first, spans.last).persist()
     found: list[Row] = []
     for feature in use_case.slices:
         counts = counts_by_day(rows, feature)
@@ -286,7 +291,11 @@ def _compute(spark: SparkSession, use_case: UseCase, run_id: str) -> int:
     if use_case.target.kind == "count":
         # The interval is of shares alone; differences of means stand by their days.
         found = [row | {"share_low": None, "share_high": None} for row in found]
-    found += drift_rows(rows, use_case.features.features, spans)
+    rows.unpersist()
+    features = use_case.features.features
+    compared = spans.before or spans.month
+    rows = labelled(spark, use_case, [feature.name for feature in features], compared[0], spans.last).persist()
+    found += drift_rows(rows, features, spans)
     stamp = {"run_id": run_id, "ds": spans.last.isoformat()}
     columns = [column.name for column in STATISTICS.columns]
     values = [[(row | stamp)[name] for name in columns] for row in map(without_nan, with_q_values(found))]

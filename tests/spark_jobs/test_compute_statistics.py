@@ -1,6 +1,7 @@
 """What Spark counts for the statistics, and the rows that become of it, on counts made for it."""
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import cast
 
@@ -19,10 +20,12 @@ from include.spark_jobs.compute_statistics import (
     change_rows,
     counts_by_day,
     drift_rows,
+    labelled,
     share_rows,
     with_q_values,
 )
-from include.use_case import load_use_case
+from include.tables import FEATURE_TYPES, LABELS, Table, features_table
+from include.use_case import UseCase, load_use_case
 
 FIRST = date(2013, 1, 1)
 SPANS = Spans(FIRST, FIRST + timedelta(days=59))
@@ -106,3 +109,59 @@ def test_labels_that_were_closed_while_it_computed_are_computed_again(monkeypatc
     monkeypatch.setattr(job, "_compute", compute_once)
     monkeypatch.setattr(job.book, "last_closed", closed_in_the_first_round)
     assert job.compute(cast(SparkSession, None), load_use_case("flight_delay"), "run") == 2
+
+
+@pytest.fixture
+def archive(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> tuple[UseCase, Spans]:
+    """Features and labels of 64 days in the place of the lake's tables, and 62 of them closed."""
+    use_case = load_use_case("template")
+    features = use_case.features.features
+    columns = ", ".join(f"`{feature.name}` {FEATURE_TYPES[feature.kind]}" for feature in features)
+    rows, labels = [], []
+    for day in range(64):
+        ds = (FIRST + timedelta(days=day)).isoformat()
+        for number in range(4):
+            given = (str(number % 2) if f.kind == "categorical" else float(number + day // 30) for f in features)
+            rows.append((f"{day}-{number}", ds, *given))
+            labels.append((f"{day}-{number}", int(number == day % 3), ds))
+    tables = {
+        features_table(use_case).name: spark.createDataFrame(rows, f"subject_id string, ds string, {columns}").cache(),
+        LABELS.name: spark.createDataFrame(labels[:-1], "subject_id string, label int, ds string").cache(),
+    }
+    closed = {(FIRST + timedelta(days=day)).isoformat() for day in range(62)}
+    monkeypatch.setattr(job, "read_table", lambda _spark, _use_case, table: tables[table])
+    monkeypatch.setattr(job.book, "closed_days", lambda *_: closed)
+    monkeypatch.setattr(job, "shuffle_by_span", lambda *_: None)  # other tests have the same session
+    return use_case, Spans(FIRST, FIRST + timedelta(days=61))
+
+
+def test_no_more_is_kept_than_is_wanted(spark: SparkSession, archive: tuple[UseCase, Spans]) -> None:
+    use_case, spans = archive
+    found = labelled(spark, use_case, use_case.slices, spans.last, spans.last)
+    assert set(found.columns) == {"subject_id", "ds", "label", *use_case.slices}
+    assert {row["ds"] for row in found.collect()} == {spans.last.isoformat()}
+
+
+def test_shares_are_of_the_archive_and_drift_of_all_features_of_two_months(
+    spark: SparkSession, archive: tuple[UseCase, Spans], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_case, spans = archive
+    written: list[job.Row] = []
+
+    def keep(frame: DataFrame, _use_case: str, table: Table, days: Iterable[date], _run_id: str) -> None:
+        assert (table.name, list(days)) == ("statistics", [spans.last])
+        written.extend(row.asDict() for row in frame.collect())
+
+    monkeypatch.setattr(job, "replace_days", keep)
+    job._compute(spark, use_case, "run")
+    features = use_case.features.features
+    everything = labelled(spark, use_case, [feature.name for feature in features], spans.first, spans.last).cache()
+    expected: list[job.Row] = []
+    for feature in use_case.slices:
+        counts = counts_by_day(everything, feature)
+        expected += share_rows(counts, feature, spans) + change_rows(counts, feature, spans)
+    expected += drift_rows(everything, features, spans)
+    stamp = {"run_id": "run", "ds": spans.last.isoformat()}
+    assert written == [job.without_nan(row) | stamp for row in with_q_values(expected)]
+    assert sum(row["rows"] for row in written if row["statistic"] == job.SHARE) == 62 * 4
+    assert {row["rows"] for row in written if row["statistic"] == job.DRIFT} == {30 * 4}
