@@ -82,7 +82,6 @@ def deployment(stack: Stack) -> dict[str, str]:
         "spark.executor.extraClassPath": f"{stack.layout.spark_jars}/*",
         "spark.local.dir": str(stack.layout.data / "spark"),
         "spark.sql.warehouse.dir": names.WAREHOUSE,
-        "spark.hadoop.fs.s3a.endpoint.region": names.S3_REGION,
     }
 
 
@@ -113,7 +112,7 @@ def for_hiveserver2(stack: Stack) -> dict[str, str]:
     from include.spark_jobs.session import spark_conf
 
     metastore = f"thrift://{stack.ports.address('metastore')}"
-    session = spark_conf(stack.ports.url("s3"), metastore, spark_master(stack))
+    session = spark_conf(stack.ports.url("s3"), metastore, spark_master(stack), s3_region=names.S3_REGION)
     return {
         **session,
         **deployment(stack),

@@ -32,8 +32,11 @@ def test_a_role_signs_in_without_keys() -> None:
     options = settings.delta_options()
     assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} & set(options)
     assert options["conditional_put"] == "etag" and options["AWS_REGION"] == "eu-central-1"
-    conf = spark_conf(settings.endpoint, "thrift://m:9083", s3_provider=s3_provider(settings))
+    conf = spark_conf(
+        settings.endpoint, "thrift://m:9083", s3_provider=s3_provider(settings), s3_region=settings.region
+    )
     assert conf["spark.hadoop.fs.s3a.aws.credentials.provider"] == BY_ROLE
+    assert conf["spark.hadoop.fs.s3a.endpoint.region"] == "eu-central-1"
 
 
 def test_another_kind_of_credentials_is_refused() -> None:

@@ -63,6 +63,7 @@ def spark_conf(
     metastore_uri: str,
     master: str = "local[*]",
     s3_provider: str = BY_KEYS,
+    s3_region: str = "us-east-1",
 ) -> dict[str, str]:
     """The configuration of every session, without secrets; in local mode nothing listens beyond loopback."""
     return {
@@ -75,7 +76,7 @@ def spark_conf(
         "spark.sql.inMemoryColumnarStorage.compressed": "false",
         **SIZES,
         **_session_conf(master),
-        **_s3_conf(s3_endpoint, s3_provider),
+        **_s3_conf(s3_endpoint, s3_provider, s3_region),
         **_delta_defaults(),
     }
 
@@ -104,10 +105,15 @@ def s3_provider(s3: S3Settings) -> str:
     return BY_KEYS if s3.keys else BY_ROLE
 
 
-def _s3_conf(endpoint: str, provider: str) -> dict[str, str]:
-    """How s3a reaches an S3-compatible store; keys are set later, in the running JVM."""
+def _s3_conf(endpoint: str, provider: str, region: str) -> dict[str, str]:
+    """How s3a reaches an S3-compatible store; keys are set later, in the running JVM.
+
+    Not ``delta.enableFastS3AListFrom``: with it each table's log would be listed from where it is needed, but Delta 4.4
+    calls a method that Hadoop 3.5 has changed, and no table can be opened (``NoSuchMethodError``).
+    """
     return {
         "spark.hadoop.fs.s3a.endpoint": endpoint,
+        "spark.hadoop.fs.s3a.endpoint.region": region,
         "spark.hadoop.fs.s3a.path.style.access": "true",
         "spark.hadoop.fs.s3a.connection.ssl.enabled": str(endpoint.startswith("https://")).lower(),
         "spark.hadoop.fs.s3a.aws.credentials.provider": provider,
@@ -178,7 +184,7 @@ def open_session(job_name: str, environment: Mapping[str, str] = os.environ) -> 
         builder,
         environment,
         s3,
-        lambda master: spark_conf(s3.endpoint, metastore_uri, master, s3_provider=s3_provider(s3)),
+        lambda master: spark_conf(s3.endpoint, metastore_uri, master, s3_provider(s3), s3.region),
     )
 
 
@@ -190,7 +196,7 @@ def open_stream_session(job_name: str, environment: Mapping[str, str] = os.envir
         builder,
         environment,
         s3,
-        lambda master: {**_session_conf(master), **_s3_conf(s3.endpoint, s3_provider(s3)), **STREAM_CONF},
+        lambda master: {**_session_conf(master), **_s3_conf(s3.endpoint, s3_provider(s3), s3.region), **STREAM_CONF},
     )
 
 

@@ -31,6 +31,7 @@ def test_what_a_container_was_not_given_is_in_none_of_its_files(tmp_path: Path) 
     assert "spark.hadoop.fs.s3a.secret.key SK\n" in defaults
     assert WITHHELD not in defaults
     assert "spark.hadoop.fs.s3a.endpoint http://s3:8333\n" in defaults
+    assert "spark.hadoop.fs.s3a.endpoint.region us-east-1\n" in defaults
     assert "spark.hadoop.hive.server2.thrift.bind.host 0.0.0.0\n" in defaults
 
 
