@@ -6,7 +6,7 @@ know what is in the arrays.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -18,11 +18,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from include.settings import SettingError
 
-#: Largest set of arrays that is kept in memory, in MiB. Default: a quarter of the machine's memory.
+#: Largest set of arrays that is kept in memory, in MiB. Default: a quarter of the machine's memory, or the container's.
 MEMORY_SETTING = "LAMBDA_DL_TRAINING_MEMORY_MIB"
 #: Where larger ones lie. Default: the system's folder for temporary files. Trials on other nodes must see it too.
 FOLDER_SETTING = "LAMBDA_DL_TRAINING_FOLDER"
 MIB = 1 << 20
+#: What a container may take at most, as Linux tells it inside: bytes, or "max" (version 1: a very large number).
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 #: Shape and type -> an array whose contents are not set yet.
 Allocate = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
@@ -56,10 +58,17 @@ def scratch_from_environment() -> Iterator[Scratch]:
         yield Scratch(Path(own), _limit())
 
 
+def memory(limits: Sequence[Path] = CONTAINER_LIMITS) -> int:
+    """How many bytes this process may take: the machine's, or less where one of the files ``limits`` says so."""
+    stated = [path.read_text().strip() for path in limits if path.is_file()]
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([machine, *(int(text) for text in stated if text.isdigit())])
+
+
 def _limit() -> int:
     stated = os.environ.get(MEMORY_SETTING)
     if not stated:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+        return memory() // 4
     try:
         return int(stated) * MIB
     except ValueError:

@@ -280,7 +280,7 @@ def _team(request: Request, systems: Systems) -> Team | None:
 
 
 def _lightgbm(request: Request, material: Material, found: SearchResult) -> LightGbm:
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))  # what this process may use, fewer than the machine's where it is pinned
     # What the trials took stays known when a run goes on after its search: so does LightGBM's share of time.
     seconds = sum(trial.seconds for trial in found.trials) / min(cores, len(found.trials))
     return LightGbm(material, request.seed, threads=cores, trials=request.trials, time_limit_s=seconds)

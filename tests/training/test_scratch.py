@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from include.settings import SettingError
-from include.training.scratch import FOLDER_SETTING, MEMORY_SETTING, Portable, Scratch, scratch_from_environment
+from include.training.scratch import (
+    FOLDER_SETTING,
+    MEMORY_SETTING,
+    Portable,
+    Scratch,
+    memory,
+    scratch_from_environment,
+)
 
 
 def test_only_what_is_larger_than_the_limit_lies_in_files(tmp_path: Path) -> None:
@@ -45,3 +52,12 @@ def test_the_settings_say_how_much_and_where(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv(FOLDER_SETTING, str(tmp_path / "none"))
     with pytest.raises(SettingError, match="no folder"), scratch_from_environment():
         pass
+
+
+def test_a_container_has_no_more_memory_than_it_is_given(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    machine = memory([limit])  # no such file: no container
+    assert machine > 2 << 20
+    for text, found in (("2097152\n", 2 << 20), ("max\n", machine), ("9223372036854771712\n", machine)):
+        limit.write_text(text)
+        assert memory([limit, tmp_path / "none"]) == found
