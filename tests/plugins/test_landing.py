@@ -35,6 +35,11 @@ def test_only_the_day_that_has_just_ended_is_waited_for(days: list[date], second
     assert seconds_to_wait(days, NOON, LIMIT) == seconds
 
 
+@pytest.mark.parametrize(("early", "seconds"), [(timedelta(seconds=3), LIMIT + 3), (timedelta(minutes=11), 0.0)])
+def test_a_clock_that_is_a_little_behind_does_not_fail_the_run(early: timedelta, seconds: float) -> None:
+    assert seconds_to_wait([date(2013, 1, 5)], datetime(2013, 1, 6, tzinfo=UTC) - early, LIMIT) == seconds
+
+
 def test_the_wait_ends_with_the_limit() -> None:
     assert seconds_to_wait([date(2013, 1, 5)], NOON + timedelta(days=0, hours=2), LIMIT) == 0.0
 

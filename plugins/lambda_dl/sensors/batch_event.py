@@ -16,6 +16,7 @@ from lambda_dl.connections import KAFKA
 from lambda_dl.span import span_of_run
 from lambda_dl.triggers.kafka_messages import KafkaMessagesTrigger
 
+#: How far the clocks of two machines may lie apart before something waits for the wrong time.
 CLOCKS_DIFFER = timedelta(minutes=10)
 
 

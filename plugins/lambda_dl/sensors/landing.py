@@ -5,7 +5,7 @@ is missing then will not come by itself. The waiting itself is the Amazon provid
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 
 from include.locations import LANDING_BUCKET, SUCCESS_MARKER, landing_prefix
 from lambda_dl.connections import S3
+from lambda_dl.sensors.batch_event import CLOCKS_DIFFER
 from lambda_dl.span import span_of_run
 
 
@@ -31,13 +32,14 @@ def missing_keys(expected: Sequence[str], exists: Callable[[str], bool]) -> list
 def seconds_to_wait(days: Sequence[date], now: datetime, limit: float) -> float:
     """How much longer files of these days may come: the day that has just ended has ``limit`` s from its end.
 
-    Any other day is not waited for, one that is not over yet neither: 0.
+    Any other day is not waited for, one that is not over yet neither: 0. The scheduler's clock started the run: by a
+    worker's, which may be a little behind, the day ends in a moment.
     """
-    today = now.date()
-    if any(day != today - timedelta(days=1) for day in days):
+    ended = datetime.combine(days[-1], time(), UTC) + timedelta(days=1)
+    since = now - ended
+    if len(set(days)) > 1 or not -CLOCKS_DIFFER <= since < timedelta(days=1):
         return 0.0
-    ended = datetime(today.year, today.month, today.day, tzinfo=UTC)
-    return max(0.0, limit - (now - ended).total_seconds())
+    return max(0.0, limit - since.total_seconds())
 
 
 class LandingSensor(BaseSensorOperator):
