@@ -30,6 +30,7 @@ from pyspark.sql.types import (
     IntegerType,
     LongType,
     StringType,
+    StructField,
     StructType,
     TimestampType,
 )
@@ -337,11 +338,22 @@ def identifier(name: str) -> str:
     return f"`{name}`"
 
 
+def mysql_type(table: str, field: StructField) -> str:
+    """A column's type in MySQL; raises ``ValueError`` for one of a type that no table there has."""
+    if field.name in LONG_TEXTS:
+        return "TEXT"
+    if type(field.dataType) not in MYSQL_TYPES:
+        known = ", ".join(kind().simpleString() for kind in MYSQL_TYPES)
+        raise ValueError(
+            f"table {table.removesuffix(NEXT)}: column {field.name} is a {field.dataType.simpleString()}, which MySQL "
+            f"is not given: cast it to one of {known} (a date to string)"
+        )
+    return MYSQL_TYPES[type(field.dataType)]
+
+
 def mysql_ddl(table: str, schema: StructType) -> str:
     """The CREATE TABLE statement for a frame's columns, with an index on the day."""
-    columns = ", ".join(
-        f"{identifier(f.name)} {'TEXT' if f.name in LONG_TEXTS else MYSQL_TYPES[type(f.dataType)]}" for f in schema
-    )
+    columns = ", ".join(f"{identifier(field.name)} {mysql_type(table, field)}" for field in schema)
     return f"CREATE TABLE {identifier(table)} ({columns}, KEY (`ds`)) CHARACTER SET utf8mb4"
 
 

@@ -1,6 +1,7 @@
 """Refresh's pure parts: the recent days, DDL, the one statement that swaps, times as text."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import cast
@@ -128,6 +129,13 @@ def test_tables_follow_from_the_columns_and_times_do_not_depend_on_a_time_zone(s
     assert row["complete_through"] == "2013-01-10 00:00:00.000000"
     assert row["as_of"] == "2026-11-23 08:30:00.000000"
     assert (row["run_id"], row["layer"]) == ("run", "batch")
+
+
+@pytest.mark.parametrize("kind", ["date", "decimal(10,2)"])
+def test_a_column_of_a_type_without_a_place_in_mysql_is_named(spark: SparkSession, kind: str) -> None:
+    schema = spark.createDataFrame([], f"ds string, paid {kind}").schema
+    with pytest.raises(ValueError, match=rf"^table daily_stats: column paid is a {re.escape(kind)},.* one of string, "):
+        mysql_ddl("daily_stats__next", schema)
 
 
 def test_newest_days_are_those_the_table_has(spark: SparkSession) -> None:
