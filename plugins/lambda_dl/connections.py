@@ -67,9 +67,11 @@ def _s3(connection: ConnectionFields) -> dict[str, Any]:
     }
 
 
-#: The connection's extra has the names of librdkafka: Airflow's own Kafka hook and our trigger pass it on as it is.
+#: The connection's extra has the names of librdkafka: Airflow's own Kafka hook and our trigger pass it on as it is. It
+#: knows the mechanism by two names.
 KAFKA_EXTRA = {
     "security.protocol": "KAFKA_SECURITY_PROTOCOL",
+    "sasl.mechanisms": "KAFKA_SASL_MECHANISM",
     "sasl.mechanism": "KAFKA_SASL_MECHANISM",
     "sasl.username": "KAFKA_SASL_USERNAME",
     "sasl.password": "KAFKA_SASL_PASSWORD",

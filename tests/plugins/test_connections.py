@@ -71,6 +71,18 @@ def test_a_kafka_that_asks_for_a_password() -> None:
     assert {name for name, value in environment.items() if value == "secret"} <= connections.CREDENTIALS
 
 
+def test_the_mechanism_has_two_names() -> None:
+    extra = {
+        "bootstrap.servers": "b:9092",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanisms": "PLAIN",
+        "sasl.username": "key",
+        "sasl.password": "secret",
+    }
+    given = Connection(conn_id="k", conn_type="kafka", extra=json.dumps(extra))
+    assert KafkaSettings.from_environment(environment_from({connections.KAFKA: given})).mechanism == "PLAIN"
+
+
 def test_a_store_that_a_role_signs_in_to() -> None:
     extra = {"endpoint_url": "https://s3.eu-central-1.amazonaws.com", "credentials": "role"}
     given = Connection(conn_id="s3", conn_type="aws", login="ignored", extra=json.dumps(extra))
