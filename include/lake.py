@@ -39,6 +39,8 @@ ATTEMPTS = 5
 #: Which rows of a key that the table has are replaced, and by what condition of delta-rs.
 Update = Literal["none", "newer", "all"]
 UPDATES: Mapping[Update, str | None] = {"newer": "source.time > target.time", "all": None}
+#: Commits among which a job's last one is looked for first: each is a file to read, and maintenance makes few a night.
+NEWEST_COMMITS = 50
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -101,9 +103,11 @@ def rows_by_day(use_case: str, table: str) -> dict[str, int]:
 
 def last_written(use_case: str, table: str) -> datetime | None:
     """When a job last wrote rows, UTC, by its commit; maintenance does not count. ``None``: never."""
-    for commit in open_table(use_case, table).history():
-        if commit["operation"] in ("WRITE", "MERGE"):
-            return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+    opened = open_table(use_case, table)
+    for limit in (NEWEST_COMMITS, None):
+        for commit in opened.history(limit):
+            if commit["operation"] in ("WRITE", "MERGE"):
+                return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
     return None
 
 

@@ -86,6 +86,21 @@ def test_maintenance_is_no_writing(opened: Callable[[], DeltaTable]) -> None:
     assert later is not None and later > written
 
 
+def test_the_last_writing_is_found_without_the_whole_history(
+    opened: Callable[[], DeltaTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        lake.merge_rows("u", OLD, [row(name, 1.0)])
+    opened().optimize.compact()
+    written = lake.last_written("u", "t")
+    monkeypatch.setattr(lake, "NEWEST_COMMITS", 1)
+    assert lake.last_written("u", "t") == written, "behind the newest commits, too"
+    opened().create_checkpoint()
+    (tmp_path / "_delta_log" / f"{0:020}.json").write_text("not to be read")
+    monkeypatch.setattr(lake, "NEWEST_COMMITS", 2)
+    assert written is not None and lake.last_written("u", "t") == written
+
+
 def test_rows_by_day_come_from_the_log(opened: Callable[[], DeltaTable]) -> None:
     assert lake.rows_by_day("u", "t") == {}
     lake.merge_rows("u", OLD, [row("a", 1.0), row("b", 1.0), row("c", 1.0, "2013-01-02")])
