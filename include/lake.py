@@ -116,12 +116,10 @@ def merge_rows(
     table: Table,
     rows: Sequence[Mapping[str, Any]],
     update: Update = "none",
-    same_day: bool = False,
 ) -> int:
     """Insert the rows whose key the table lacks, in one commit; ``update`` says which of those it has to replace.
 
-    ``newer`` are those whose ``time`` is later than the table's. ``same_day``: rows of one key have one ``ds``, so that
-    no other days are read; where ``ds`` is part of the key that is known.
+    ``newer`` are those whose ``time`` is later than the table's. Where ``ds`` is part of the key no other day is read.
     Returns how many rows were inserted or replaced. Rows with the same key within ``rows``: the last one counts.
     Repeats the commit when another writer was faster.
     """
@@ -131,7 +129,7 @@ def merge_rows(
     content = pa.Table.from_pylist([dict(row) for row in unique.values()], schema=arrow_schema(table))
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _merge_once(use_case, table, content, update, same_day or "ds" in table.key)
+            return _merge_once(use_case, table, content, update)
         except CommitFailedError:
             if attempt == ATTEMPTS:
                 raise
@@ -144,9 +142,9 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _merge_once(use_case: str, table: Table, content: pa.Table, update: Update, same_day: bool) -> int:
+def _merge_once(use_case: str, table: Table, content: pa.Table, update: Update) -> int:
     same = [f"target.{name} = source.{name}" for name in table.key]
-    if same_day:
+    if "ds" in table.key:
         # By name, as delta-rs reads every file of the history to find the days of the new rows itself.
         days = sorted(set(content.column("ds").to_pylist()))
         same.append(f"target.ds IN ({', '.join(map(quoted, days))})")

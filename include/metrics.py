@@ -303,24 +303,16 @@ def _load(use_case: str, target: Target, messages: Messages, client: Any) -> Loa
     return loaded
 
 
-def names_its_day(table: Table, row: Mapping[str, Any]) -> bool:
-    """Whether the identity of a metric follows from its day or moment: a repeat of it has the same ``ds``.
-
-    Those are the many. A receipt is the same one whenever a service loads that model again, and a retried run may send
-    its figures after midnight.
-    """
-    return table is DATA_QUALITY or (table is RUNTIME_METRICS and row["name"] not in RECEIPTS)
-
-
 def merge(use_case: str, table: Table, rows: list[dict[str, Any]], loaded: Loaded) -> None:
     """Insert what the table lacks; of messages with one identity the newest counts.
 
     What was measured again with the same result is the same metric, but as of now: another result in between is older.
+    Of the tables that hold many metrics ``ds`` is part of the key, so that no other days are read. A training's figures
+    are few, and a retried run may send them again after midnight.
     """
-    newest = list({str(row[table.key[0]]): row for row in sorted(rows, key=lambda row: row["time"])}.values())
-    for same_day in (False, True):
-        some = [row for row in newest if names_its_day(table, row) == same_day]
-        loaded.add(table, some, lake.merge_rows(use_case, table, some, "newer", same_day))
+    in_order = sorted(rows, key=lambda row: row["time"])
+    newest = list({tuple(row[name] for name in table.key): row for row in in_order}.values())
+    loaded.add(table, newest, lake.merge_rows(use_case, table, newest, "newer"))
 
 
 def ledger_rows(client: Any, use_case: str) -> list[dict[str, Any]]:

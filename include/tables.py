@@ -247,7 +247,9 @@ RUNTIME_METRICS = Table(
         RUN_ID,
         DS,
     ),
-    ("metric_id",),
+    # A report has its moment in its identity. A receipt has not: that a model is loaded again on another day is another
+    # row. A message that Kafka delivers twice has the same day.
+    ("metric_id", "ds"),
 )
 
 DATA_QUALITY = Table(
@@ -262,7 +264,8 @@ DATA_QUALITY = Table(
         RUN_ID,
         DS,
     ),
-    ("metric_id",),
+    # The identity names the day.
+    ("metric_id", "ds"),
 )
 
 LEDGER = Table(

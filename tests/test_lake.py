@@ -59,7 +59,6 @@ def test_a_merge_by_day_reads_no_other_day(opened: Callable[[], DeltaTable], tmp
         file.unlink()
     assert lake.merge_rows("u", by_day, [row("b", 2.0, "2013-01-02"), row("c", 3.0, "2013-01-02")], update="all") == 2
     assert {r["id"]: r["value"] for r in lake.read_rows("u", "t", ds=["2013-01-02"])} == {"b": 2.0, "c": 3.0}
-    assert lake.merge_rows("u", OLD, [row("b", 4.0, "2013-01-02")], update="all", same_day=True) == 1
     with pytest.raises(Exception, match="ds=2013-01-01"):
         lake.merge_rows("u", OLD, [row("d", 1.0, "2013-01-02")])
 

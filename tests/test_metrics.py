@@ -17,7 +17,6 @@ from include.metrics import (
     ledger_row,
     merge,
     metric_row,
-    names_its_day,
     parse_message,
     typed_value,
 )
@@ -101,26 +100,35 @@ def test_a_receipt_becomes_a_runtime_metric() -> None:
     )
     assert table is RUNTIME_METRICS
     assert (row["name"], row["value"], row["instance"]) == ("model_loaded", 4.0, "i")
-    assert not names_its_day(table, row), "a service that starts again tomorrow sends the same receipt"
 
 
-def test_a_receipt_that_comes_again_on_another_day_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receipt_is_one_row_of_each_day_it_was_sent_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_deltalake(tmp_path, lake.arrow_schema(RUNTIME_METRICS).empty_table(), partition_by=["ds"])
     monkeypatch.setattr(lake, "open_table", lambda *_, **__: DeltaTable(str(tmp_path)))
-    monkeypatch.setattr(metrics, "ledger_rows", lambda *_: [])
-    about = {"metric_id": "m", "use_case": "house", "run_id": "", "kind": "model_loaded", "instance": "i"}
-    about |= {"sequence": 4, "model_id": "m"}
-    gauge = about | {"metric_id": "g", "kind": "runtime", "name": "up", "value": 1.0}
-    for ds in ("2013-01-01", "2013-01-02"):
-        sent = [
-            message | {"ds": ds, "time": f"{ds}T00:00:00Z"} for message in (about, gauge | {"metric_id": f"g {ds}"})
-        ]
-        found = [(0, number, json.dumps(message).encode()) for number, message in enumerate(sent)]
-        assert metrics._load("house", BINARY, found, None).inserted["runtime_metrics"] == 2
+    about: dict[str, Any] = {"metric_id": "m", "use_case": "house", "run_id": "", "kind": "model_loaded"}
+    about |= {"instance": "i", "sequence": 4, "model_id": "m"}
+    days = ("2013-01-01", "2013-01-02")
+    told = [metric_row(about | {"ds": ds, "time": f"{ds}T00:00:00Z"}, "house", BINARY)[1] for ds in days]
+    for row in told:
+        merge("house", RUNTIME_METRICS, [row, row], loaded := Loaded())
+        assert loaded.inserted == {"runtime_metrics": 1}
     rows = lake.read_rows("house", "runtime_metrics")
-    assert sorted((row["metric_id"], row["ds"]) for row in rows) == [
-        ("g 2013-01-01", "2013-01-01"), ("g 2013-01-02", "2013-01-02"), ("m", "2013-01-02")
-    ]  # fmt: skip
+    assert sorted((row["metric_id"], row["ds"]) for row in rows) == [("m", ds) for ds in days]
+    merge("house", RUNTIME_METRICS, told, again := Loaded())
+    assert again.inserted == {"runtime_metrics": 0}
+    assert again.identities == {"runtime_metrics": {ds: {"m"} for ds in days}}
+
+
+def test_a_receipt_makes_no_other_day_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_deltalake(tmp_path, lake.arrow_schema(RUNTIME_METRICS).empty_table(), partition_by=["ds"])
+    monkeypatch.setattr(lake, "open_table", lambda *_, **__: DeltaTable(str(tmp_path)))
+    for ds, kind in (("2013-01-01", "runtime"), ("2013-01-02", "model_loaded")):
+        about = {"metric_id": kind, "kind": kind, "ds": ds, "time": f"{ds}T00:00:00Z", "run_id": "", "instance": "i"}
+        row = metric_row(about | {"name": "up", "value": 1.0, "sequence": 4}, "house", BINARY)[1]
+        merge("house", RUNTIME_METRICS, [row], loaded := Loaded())
+        assert loaded.inserted == {"runtime_metrics": 1}
+        for file in (tmp_path / f"ds={ds}").iterdir():
+            file.unlink()
 
 
 def test_nested_values_are_kept_as_json() -> None:
