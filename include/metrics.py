@@ -11,11 +11,12 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache
+from itertools import chain
 from math import isfinite
 from typing import Any
 
@@ -43,6 +44,10 @@ log = logging.getLogger(__name__)
 OPTIONAL = frozenset({"model_id", "config", "epochs", "seconds", "instance", "hour"})
 #: Run-time metrics by which a speed service, or the gate, says what became of a model.
 RECEIPTS = frozenset({"model_loaded", "model_rejected"})
+#: Messages that are merged, and count as taken, together: so many rows are in memory, however many wait.
+MESSAGES_TOGETHER = 100_000
+#: Rows whose identities are compared with HiveServer2's at a time; a day is not divided.
+ROWS_COMPARED = 300_000
 TIMEOUT_SECONDS = 60.0
 ASK_AGAIN_SECONDS = 0.5
 NO_COORDINATOR_YET = frozenset(
@@ -76,22 +81,12 @@ class ReadBackMismatch(ValueError):
     """HiveServer2 does not show what was loaded; the message names tables, days and differences."""
 
 
-@dataclass(frozen=True)
-class Rejected:
-    """A message that is no metric: where it lies and what is wrong with it."""
-
-    partition: int
-    offset: int
-    reason: str
-
-
 @dataclass
-class Loaded:
-    """What a load found: identities by table and day, rows newly inserted by table, and rejected messages."""
+class Merged:
+    """What was merged together: identities by table and day, and rows newly inserted by table."""
 
     identities: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     inserted: dict[str, int] = field(default_factory=dict)
-    rejected: list[Rejected] = field(default_factory=list)
 
     def add(self, table: Table, rows: Sequence[Mapping[str, Any]], inserted: int) -> None:
         """Note that these rows are in the table now."""
@@ -100,9 +95,28 @@ class Loaded:
             days.setdefault(str(row["ds"]), set()).add(str(row[table.key[0]]))
         self.inserted[table.name] = self.inserted.get(table.name, 0) + inserted
 
+
+@dataclass
+class Loaded:
+    """What a load found: days by table, rows newly inserted by table, how many messages, and how many of them rejected.
+
+    Of each part that was merged it keeps no more than that.
+    """
+
+    found: dict[str, set[str]] = field(default_factory=dict)
+    inserted: Counter[str] = field(default_factory=Counter)
+    messages: int = 0
+    rejected: int = 0
+
+    def add(self, part: Merged) -> None:
+        """Note that this part is in the tables now."""
+        self.inserted.update(part.inserted)
+        for table, days in part.identities.items():
+            self.found.setdefault(table, set()).update(days)
+
     def days(self) -> dict[str, list[str]]:
         """The days of each table that metrics were found of."""
-        return {table: sorted(days) for table, days in self.identities.items() if days}
+        return {table: sorted(days) for table, days in self.found.items() if days}
 
 
 def data_quality_id(use_case: str, ds: str, source: str, dimension: str, value: float) -> str:
@@ -184,17 +198,17 @@ def consume(kafka: KafkaSettings, topic: str) -> Messages:
     """
     consumer = _consumer(kafka, READS_GROUP)
     try:
-        return _read(consumer, topic, dict.fromkeys(_partitions(consumer, topic), OFFSET_BEGINNING))
+        positions = dict.fromkeys(_partitions(consumer, topic), OFFSET_BEGINNING)
+        return list(chain.from_iterable(_read(consumer, topic, positions)))
     finally:
         consumer.close()
 
 
-@contextmanager
-def unread(kafka: KafkaSettings, topic: str, group: str, again: bool = False) -> Iterator[Messages]:
-    """What is on a topic beyond what ``group`` has taken (``again``: all of it), up to its end now.
+def unread(kafka: KafkaSettings, topic: str, group: str, again: bool = False) -> Generator[Messages, None, None]:
+    """What is on a topic beyond what ``group`` has taken (``again``: all of it), up to its end now, in parts.
 
-    It counts as taken when the block ends without an error: what is done with it must bear a repeat. Kafka forgets a
-    group that has taken nothing for a week (``offsets.retention.minutes``); then all is read again.
+    A part counts as taken when the next one, or the end, is asked for: what is done with it must bear a repeat. Kafka
+    forgets a group that has taken nothing for a week (``offsets.retention.minutes``); then all is read again.
     """
     consumer = _consumer(kafka, group)
     try:
@@ -203,14 +217,18 @@ def unread(kafka: KafkaSettings, topic: str, group: str, again: bool = False) ->
             asked = [TopicPartition(topic, number) for number in positions]
             known = _once_there(lambda: consumer.committed(asked, timeout=TIMEOUT_SECONDS))
             positions |= {part.partition: part.offset for part in known if part.offset >= 0}
-        found = _read(consumer, topic, positions)
-        yield found
-        ends = {partition: offset + 1 for partition, offset, _ in found}
-        if ends:
-            taken = [TopicPartition(topic, *end) for end in ends.items()]
-            _once_there(lambda: consumer.commit(offsets=taken, asynchronous=False))
+        for part in _read(consumer, topic, positions):
+            yield part
+            _take(consumer, topic, part)
     finally:
         consumer.close()
+
+
+def _take(consumer: Consumer, topic: str, messages: Messages) -> None:
+    """Move the group's position behind these messages."""
+    ends = {partition: offset + 1 for partition, offset, _ in messages}
+    taken = [TopicPartition(topic, *end) for end in ends.items()]
+    _once_there(lambda: consumer.commit(offsets=taken, asynchronous=False))
 
 
 def _once_there(ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
@@ -238,8 +256,8 @@ def _consumer(kafka: KafkaSettings, group: str) -> Consumer:
     )
 
 
-def _read(consumer: Consumer, topic: str, positions: Mapping[int, int]) -> Messages:
-    """From the position of each partition to its end now."""
+def _read(consumer: Consumer, topic: str, positions: Mapping[int, int]) -> Iterator[Messages]:
+    """From the position of each partition to its end now, in parts of at most ``MESSAGES_TOGETHER``."""
     consumer.assign([TopicPartition(topic, *position) for position in positions.items()])
     return _drain(consumer, set(positions), topic)
 
@@ -251,8 +269,8 @@ def _partitions(consumer: Consumer, topic: str) -> set[int]:
     return set(metadata.partitions)
 
 
-def _drain(consumer: Consumer, open_partitions: set[int], topic: str) -> Messages:
-    """Poll until every partition has reported its end."""
+def _drain(consumer: Consumer, open_partitions: set[int], topic: str) -> Iterator[Messages]:
+    """Poll until every partition has reported its end; no part is empty."""
     found: Messages = []
     while open_partitions:
         message = consumer.poll(TIMEOUT_SECONDS)
@@ -265,7 +283,11 @@ def _drain(consumer: Consumer, open_partitions: set[int], topic: str) -> Message
             open_partitions.discard(int(message.partition() or 0))
         else:
             raise KafkaException(error)
-    return found
+        if len(found) == MESSAGES_TOGETHER:
+            yield found
+            found = []
+    if found:
+        yield found
 
 
 def load_metrics(
@@ -277,33 +299,41 @@ def load_metrics(
 ) -> Loaded:
     """Merge what is new on the metrics topic (``again``: all of it), and the ledger, into the Hive tables.
 
-    Returns what of it is there now. Only when the tables have it does it count as taken from the topic.
+    Returns what of it is there now. A part of it counts as taken from the topic only when the tables have it.
     """
     topic, group = Topics(use_case).metrics, f"{use_case}.load_metrics"
-    with unread(kafka or KafkaSettings.from_environment(), topic, group, again) as messages:
-        loaded = _load(use_case, target, messages, client or s3_client())
-    log.info("%d messages read, rows inserted: %s", len(messages), loaded.inserted)
+    loaded = Loaded()
+    with closing(unread(kafka or KafkaSettings.from_environment(), topic, group, again)) as parts:
+        for messages in parts:
+            _load(use_case, target, messages, loaded)
+    _merge_all(use_case, {LEDGER: ledger_rows(client or s3_client(), use_case)}, loaded)
+    log.info("%d messages read, rows inserted: %s", loaded.messages, dict(loaded.inserted))
     return loaded
 
 
-def _load(use_case: str, target: Target, messages: Messages, client: Any) -> Loaded:
-    loaded = Loaded()
-    by_table: dict[str, list[dict[str, Any]]] = {}
+def _load(use_case: str, target: Target, messages: Messages, loaded: Loaded) -> None:
+    rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in tables_by_kind(target).values()}
     for partition, offset, value in messages:
         try:
             table, row = parse_message(value, use_case, target)
-            by_table.setdefault(table.name, []).append(row)
+            rows[table].append(row)
         except ValueError as error:
-            loaded.rejected.append(Rejected(partition, offset, str(error)))
+            loaded.rejected += 1
             log.warning("metrics message at partition %d offset %d rejected: %s", partition, offset, error)
-    for table in dict.fromkeys(tables_by_kind(target).values()):
-        merge(use_case, table, by_table.get(table.name, []), loaded)
-    merge(use_case, LEDGER, ledger_rows(client, use_case), loaded)
-    check_loaded(use_case, loaded)
-    return loaded
+    _merge_all(use_case, rows, loaded)
+    loaded.messages += len(messages)
 
 
-def merge(use_case: str, table: Table, rows: list[dict[str, Any]], loaded: Loaded) -> None:
+def _merge_all(use_case: str, rows: Mapping[Table, list[dict[str, Any]]], loaded: Loaded) -> None:
+    """Merge rows into their tables, and see that they are there."""
+    part = Merged()
+    for table, of_table in rows.items():
+        merge(use_case, table, of_table, part)
+    check_merged(use_case, part)
+    loaded.add(part)
+
+
+def merge(use_case: str, table: Table, rows: list[dict[str, Any]], merged: Merged) -> None:
     """Insert what the table lacks; of messages with one identity the newest counts.
 
     What was measured again with the same result is the same metric, but as of now: another result in between is older.
@@ -312,7 +342,7 @@ def merge(use_case: str, table: Table, rows: list[dict[str, Any]], loaded: Loade
     """
     in_order = sorted(rows, key=lambda row: row["time"])
     newest = list({tuple(row[name] for name in table.key): row for row in in_order}.values())
-    loaded.add(table, newest, lake.merge_rows(use_case, table, newest, "newer"))
+    merged.add(table, newest, lake.merge_rows(use_case, table, newest, "newer"))
 
 
 def ledger_rows(client: Any, use_case: str) -> list[dict[str, Any]]:
@@ -332,11 +362,12 @@ def ledger_row(line: Mapping[str, Any]) -> dict[str, Any]:
     return {column.name: typed_value(column, values.get(column.name)) for column in LEDGER.columns}
 
 
-def check_loaded(use_case: str, loaded: Loaded) -> None:
+def check_merged(use_case: str, merged: Merged) -> None:
     """Raise ``LoadIncomplete`` unless the tables have every identity that was merged into them, once."""
     problems: list[str] = []
-    for table, days in loaded.days().items():
-        problems += differences(table, loaded.identities[table], _identities_in_table(use_case, table, days))
+    for table, days in merged.identities.items():
+        if days:
+            problems += differences(table, days, _identities_in_table(use_case, table, days))
     if problems:
         raise LoadIncomplete("; ".join(problems))
 
@@ -350,17 +381,32 @@ def read_back(use_case: str, days: Mapping[str, Sequence[str]], settings: HiveSe
     seen: dict[str, int] = {}
     problems: list[str] = []
     with hive.connect(host=door.host, port=door.port, username=door.user, database=use_case) as connection:
-        for table, wanted in days.items():
-            there: dict[str, set[str]] = {}
-            for ds, identity in _identities_in_table(use_case, table, wanted):
-                there.setdefault(ds, set()).add(identity)
-            found = _identities_in_hive(connection, table, wanted)
-            seen[table] = sum(found.values())
-            problems += differences(table, there, found)
+        for table, all_days in days.items():
+            for wanted in few_at_a_time(all_days, lake.rows_by_day(use_case, table), ROWS_COMPARED):
+                there: dict[str, set[str]] = {}
+                for ds, identity in _identities_in_table(use_case, table, wanted):
+                    there.setdefault(ds, set()).add(identity)
+                found = _identities_in_hive(connection, table, wanted)
+                seen[table] = seen.get(table, 0) + sum(found.values())
+                problems += differences(table, there, found)
     if problems:
         raise ReadBackMismatch("; ".join(problems))
     log.info("HiveServer2 shows everything that was loaded: %s", seen)
     return seen
+
+
+def few_at_a_time(days: Iterable[str], rows: Mapping[str, int], most: int) -> Iterator[list[str]]:
+    """The days in order, as many together as have ``most`` rows; one that has more is alone."""
+    part: list[str] = []
+    held = 0
+    for ds in days:
+        held += rows.get(ds, 0)
+        if part and held > most:
+            yield part
+            part, held = [], rows.get(ds, 0)
+        part.append(ds)
+    if part:
+        yield part
 
 
 #: The column that identifies a row, by table; the target makes no difference to it.

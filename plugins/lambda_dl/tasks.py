@@ -360,7 +360,7 @@ def load_metrics(*, params: dict[str, Any]) -> dict[str, list[str]]:
     for table, rows in loaded.inserted.items():
         log.info("%s: %d new rows", table, rows)
     if loaded.rejected:
-        log.warning("%d messages were no metrics; the warnings above say where they lie", len(loaded.rejected))
+        log.warning("%d messages were no metrics; the warnings above say where they lie", loaded.rejected)
     return loaded.days()
 
 
