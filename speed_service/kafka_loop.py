@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 #: Queries that are answered together: those that are there, without waiting for more.
 MOST_TOGETHER = 256
+#: Answers that are read back before the oldest are let go of, where there are more than are remembered.
+READ_BACK_TOGETHER = 10_000
 #: Longer than a message may wait for the brokers: after it every one has been delivered or has failed.
 DELIVERY_SECONDS = 120
 FLUSH_SECONDS = DELIVERY_SECONDS * 1.5
@@ -184,10 +186,14 @@ class QueryLoop:
         oldest = Past(self._kafka, self._topics.prepared_queries).oldest(committed)
         self._behind = max(0, now - (now if oldest is None else oldest))
         since = now - self._behind - int(self._service.config.query_horizon_seconds * 1000)
-        for message in Past(self._kafka, self._topics.predictions).since(max(0, since)):
+        answers = Past(self._kafka, self._topics.predictions).since(max(0, since))
+        for number, message in enumerate(answers, 1):
             identity = logged_identity(value_of(message))
             if identity is not None:
                 self._answered.add(identity, time_of(message))
+            if number % READ_BACK_TOGETHER == 0:  # after a long pause these are more than memory may hold
+                self._answered.forget(now - self._behind)
+        self._answered.forget(now - self._behind)
         took = time.monotonic() - began
         log.info("%d partitions of queries, %d answers read back in %.1f s", len(partitions), len(self._answered), took)
 

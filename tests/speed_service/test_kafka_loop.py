@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -12,6 +13,7 @@ import pytest
 from include.streaming.messages import PreparedQuery, encode
 from include.streaming.schemas import schema_files
 from speed_service import kafka_loop
+from speed_service.answered import Answered
 from speed_service.app import service_of
 from speed_service.kafka_loop import Out, QueryLoop, joined_columns, logged_identity
 from speed_service.service import Service
@@ -167,6 +169,30 @@ def test_references_of_the_wrong_kind_are_looked_up_instead(
 def test_identities_are_read_back_from_answers(message: dict[str, Any], identity: tuple[str, int] | None) -> None:
     assert logged_identity(json.dumps(message).encode()) == identity
     assert logged_identity(b"\xff") is None
+
+
+def test_no_more_is_read_back_than_is_remembered(loop: QueryLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a week without anybody: the oldest query waits since then, and an answer was given every five minutes."""
+    now, held = kafka_loop.now_milliseconds(), list[int]()
+    times = [now - number * HOUR // 12 for number in reversed(range(7 * 24 * 12))]
+    answer = {"prediction_time": "2013-01-20T00:00:10Z", "via": "kafka"}
+
+    def since(start: int) -> Iterator[Any]:
+        assert start <= times[0] - HOUR
+        for time in times:
+            yield SimpleNamespace(
+                value=json.dumps(answer | {"id": str(time)}).encode, timestamp=lambda at=time: (1, at)
+            )
+            held.append(len(loop._answered))
+
+    past = SimpleNamespace(oldest=lambda _: times[0], since=since)
+    monkeypatch.setattr(kafka_loop, "Past", lambda *_: past)
+    monkeypatch.setattr(kafka_loop, "READ_BACK_TOGETHER", 10)
+    loop._answered = Answered(HOUR, most=100)
+    loop.remember([], {0: 0})
+    assert max(held) <= 110 and len(loop._answered) == 100
+    covered = [loop._answered.covers((str(time), 1358640010), times[0]) for time in times]
+    assert covered == [False] * (len(times) - 100) + [True] * 100, "the newest"
 
 
 def test_waits_for_a_champion(empty_world: World) -> None:
