@@ -6,6 +6,7 @@ as many partitions as buckets: two sorted sides of one that is too large take ea
 Workers must be able to import ``include``. It knows no domain.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ from include.tiles.spec import Tile, Window
 from include.use_case import UseCase
 
 DEFAULT_BUCKETS = 4
+SUBJECTS_A_BUCKET = 25_000
 ANSWER_SCHEMA = "subject_id string, lookup int, answers array<double>"
 #: What a worker makes of one bucket of subjects and their window columns.
 Finish = Callable[[pa.Table, Mapping[str, Floats]], pa.Table]
@@ -65,6 +67,11 @@ def lookups_of(windows: Sequence[Window]) -> tuple[Lookup, ...]:
 
     grouped = ((key, tuple(members)) for key, members in groupby(sorted(windows, key=group), key=group))
     return tuple(Lookup(members[0].tile, key[1], members) for key, members in grouped)
+
+
+def buckets_of(subjects: int) -> int:
+    """How many buckets hold so many subjects: a worker has no more of them, however many there are."""
+    return max(DEFAULT_BUCKETS, math.ceil(subjects / SUBJECTS_A_BUCKET))
 
 
 def with_prediction_time(subjects: DataFrame, use_case: UseCase) -> DataFrame:

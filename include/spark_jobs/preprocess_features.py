@@ -7,7 +7,6 @@ one run the same as its days one by one. Refuses while a day that the windows ne
 """
 
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +18,7 @@ from pyspark.sql import functions as F
 
 from include import book, lake
 from include.contracts.contract import Contract
-from include.features.assemble import DEFAULT_BUCKETS, feature_rows, with_prediction_time
+from include.features.assemble import buckets_of, feature_rows, with_prediction_time
 from include.features.columns import read_reference
 from include.impact import span
 from include.landing import reference_content, s3_client
@@ -46,7 +45,6 @@ from include.use_case import UseCase, load_use_case
 
 log = logging.getLogger("preprocess_features")
 
-SUBJECTS_A_BUCKET = 25_000
 #: The day on which a subject was announced, beside its own: a name that no field can have.
 ANNOUNCED = "announced on"
 
@@ -145,8 +143,7 @@ def ingest_lines(use_case: UseCase, days: Sequence[date]) -> list[dict[str, Any]
 def buckets_for(use_case: UseCase, lines: Sequence[Mapping[str, Any]]) -> int:
     """How many buckets hold the subjects in the ingest book's ``lines``: a worker has no more of them in a longer
     span."""
-    subjects = sum(int(line["ingested"]) for line in lines if line["source"] == use_case.subject_source)
-    return max(DEFAULT_BUCKETS, math.ceil(subjects / SUBJECTS_A_BUCKET))
+    return buckets_of(sum(int(line["ingested"]) for line in lines if line["source"] == use_case.subject_source))
 
 
 def write_features(

@@ -10,7 +10,7 @@ It reads tables and topics; it writes nothing.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 
 from include.book import names_of
 from include.contracts.contract import Contract
-from include.features.assemble import feature_rows
+from include.features.assemble import buckets_of, feature_rows
 from include.features.spec import Feature
 from include.landing import s3_client
 from include.locations import Topics
@@ -53,6 +53,11 @@ class Comparison:
         """Give back what is kept in memory."""
         self.logged.unpersist()
 
+    @cached_property
+    def buckets(self) -> int:
+        """In how many buckets the comparable predictions meet their tiles."""
+        return buckets_of(self.comparable.count())
+
     def facts(self, contract: Contract, first: date, last: date, withdrawn: Collection[str] | None = None) -> DataFrame:
         """A source's raw facts of a span of days, but for those of ``withdrawn`` files (default: as of now)."""
         return facts_for(self.spark, self.use_case.name, contract, first, last, withdrawn)
@@ -79,7 +84,8 @@ class Comparison:
     def against(self, predictions: DataFrame, tiles: DataFrame) -> DataFrame:
         """``COMPARED`` for each prediction whose subject is known: ``names`` are the features that differ."""
         features = self.use_case.features.features
-        rows = feature_rows(self.subjects(predictions), tiles, self.references, self.use_case, as_of="as_of")
+        subjects = self.subjects(predictions)
+        rows = feature_rows(subjects, tiles, self.references, self.use_case, self.buckets, "as_of")
         again = rows.select(
             F.col("subject_id").alias("place"), *(F.col(f.name).alias(AGAIN + f.name) for f in features)
         )

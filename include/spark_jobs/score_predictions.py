@@ -42,6 +42,9 @@ log = logging.getLogger("score_predictions")
 
 #: A backlog is written in commits of at most this many messages.
 MESSAGES_PER_COMMIT = 500_000
+#: A backlog of days is measured, and noted in the book, so many at a time: what a worker or the driver holds of it
+#: does not grow with it, and a run that dies goes on where it was.
+DAYS_TOGETHER = 31
 PROBLEMS_SHOWN = 20
 HOUR_TEXT = "yyyy-MM-dd'T'HH:mm:ss'Z'"
 
@@ -228,11 +231,17 @@ def score(spark: SparkSession, use_case: UseCase, run_id: str) -> int:
     problems = write_messages(spark, use_case, kafka, run_id)
     now = datetime.now(UTC)
     due = due_now(use_case)
-    if due.quality:
-        measure_quality(spark, use_case, due.quality, kafka, run_id, now)
-    if due.parity:
-        measure_parity(spark, use_case, due.parity, kafka, run_id, now)
+    for days in together(due.quality):
+        measure_quality(spark, use_case, days, kafka, run_id, now)
+    for days in together(due.parity):
+        measure_parity(spark, use_case, days, kafka, run_id, now)
     return problems
+
+
+def together(days: Sequence[date]) -> Iterator[Sequence[date]]:
+    """The days in order, at most ``DAYS_TOGETHER`` at a time."""
+    for start in range(0, len(days), DAYS_TOGETHER):
+        yield days[start : start + DAYS_TOGETHER]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
