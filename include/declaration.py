@@ -19,7 +19,7 @@ PREDICTION_TIME = "prediction_time"
 #: A source of this name would stand in the place of the labels where analysts' statistics are made.
 LABELS = "labels"
 #: What makes a key: a time or a fraction is not the same text everywhere.
-KEY_TYPES = ("string", "integer")
+KEY_TYPES: tuple[FieldType, ...] = ("string", "integer")
 
 
 def faults(use_case: "UseCase") -> Iterator[str]:

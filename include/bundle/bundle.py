@@ -206,18 +206,22 @@ def load_bundle(store: ObjectStore, use_case: str, model_id: str, features: Feat
         )
     predictor = _predictor(model_id, files)
     _run_self_check(model_id, predictor, json.loads(files["self_check.json"]))
-    tables = {name: data for name, data in files.items() if name.startswith(REFERENCES)}
-    references = {name.removeprefix(REFERENCES).removesuffix(".csv"): data for name, data in tables.items()}
     return Bundle(
         use_case=use_case,
         model_id=model_id,
         predictor=predictor,
         feature_names=tuple(feature["name"] for feature in declared["features"]),
         features_hash=declared["hash"],
-        references=references,
+        references=references_in(files),
         metrics=json.loads(files["metrics.json"]),
         lineage=json.loads(files["lineage.json"]),
     )
+
+
+def references_in(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Of a bundle's files the reference tables, CSV with a header, by name."""
+    tables = {name: data for name, data in files.items() if name.startswith(REFERENCES)}
+    return {name.removeprefix(REFERENCES).removesuffix(".csv"): data for name, data in tables.items()}
 
 
 def _verified(store: ObjectStore, prefix: str, name: str, entry: Mapping[str, Any]) -> bytes:

@@ -1,5 +1,6 @@
 """Logged predictions against what the batch layer makes of them: the windows cut at each prediction's own ``as_of``.
 
+Each is made again with the reference tables of the model that answered: it keeps them while newer ones land.
 Comparable is what was made by the running code's definition of the features, about a subject that is a fact of the
 batch layer. A row that differs is *explained by late facts* when the tiles without them give exactly what was served:
 without all that the stream has recorded as late on some day or later. (Of earlier days the predictor had the batch
@@ -8,6 +9,8 @@ tiles, late facts included; where its batch days ended is not logged, so each po
 It reads tables and topics; it writes nothing.
 """
 
+import gzip
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cached_property, partial, reduce
@@ -18,21 +21,26 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from include.book import names_of
+from include.bundle.bundle import BundleCorrupt, read_files, references_in
+from include.bundle.store import ObjectMissing, ObjectStore, S3Store
 from include.contracts.contract import Contract
 from include.features.assemble import buckets_of, feature_rows
+from include.features.columns import read_reference
 from include.features.spec import Feature
-from include.landing import s3_client
-from include.locations import Topics
+from include.landing import reference_content, s3_client
+from include.locations import MODELS_BUCKET, Topics
 from include.predictions.parity import AGAIN, IDS_SHOWN, QUANTILES, DayParity, differences
 from include.predictions.positions import extents
-from include.settings import KafkaSettings
+from include.settings import KafkaSettings, S3Settings
 from include.spark_jobs.catalog import facts_for, of_days, read_table
-from include.spark_jobs.preprocess_features import of_named_days, read_references
+from include.spark_jobs.preprocess_features import of_named_days
 from include.streaming.messages import LATE, PROBLEM_TYPE
 from include.tables import TILES, predictions_table
 from include.tiles.build import TILE_COLUMNS, build_tiles
 from include.tombstones import Period, periods, read_events
 from include.use_case import UseCase
+
+log = logging.getLogger(__name__)
 
 #: What is known of each comparable prediction: ``place`` (partition and offset) identifies it.
 COMPARED = "place string, id string, ds string, degraded boolean, names array<string>"
@@ -44,7 +52,6 @@ class Comparison:
     def __init__(self, spark: SparkSession, use_case: UseCase, days: Sequence[date]) -> None:
         self.spark, self.use_case, self.days = spark, use_case, sorted(days)
         self.first_tiles = self.days[0] - timedelta(days=use_case.history_days)
-        self.references = read_references(s3_client(), use_case)
         table = of_named_days(read_table(spark, use_case.name, predictions_table(use_case).name), days)
         self.logged = table.withColumn("place", F.concat_ws(":", "kafka_partition", "kafka_offset")).persist()
         self.comparable = self.logged.where(F.col("features_hash") == use_case.features.hash())
@@ -57,6 +64,15 @@ class Comparison:
     def buckets(self) -> int:
         """In how many buckets the comparable predictions meet their tiles."""
         return buckets_of(self.comparable.count())
+
+    @cached_property
+    def answered_with(self) -> list[tuple[list[str], dict[str, pa.Table]]]:
+        """The models that answered, together with those that had the same reference tables, and these."""
+        models = [row["model_id"] for row in self.comparable.select("model_id").distinct().collect()]
+        store, landed = S3Store(S3Settings.from_environment(), MODELS_BUCKET), landed_references(self.use_case)
+        found = {model: bundled_references(store, self.use_case.name, model) or landed for model in models}
+        groups = by_references(found) or [([], landed)]
+        return [(models, tables_of(self.use_case, contents)) for models, contents in groups]
 
     def facts(self, contract: Contract, first: date, last: date, withdrawn: Collection[str] | None = None) -> DataFrame:
         """A source's raw facts of a span of days, but for those of ``withdrawn`` files (default: as of now)."""
@@ -83,9 +99,19 @@ class Comparison:
 
     def against(self, predictions: DataFrame, tiles: DataFrame) -> DataFrame:
         """``COMPARED`` for each prediction whose subject is known: ``names`` are the features that differ."""
+        groups = self.answered_with
+        frames = [
+            self._against(
+                predictions.where(F.col("model_id").isin(models)) if len(groups) > 1 else predictions, tiles, tables
+            )
+            for models, tables in groups
+        ]
+        return reduce(DataFrame.unionByName, frames)
+
+    def _against(self, predictions: DataFrame, tiles: DataFrame, references: Mapping[str, pa.Table]) -> DataFrame:
         features = self.use_case.features.features
         subjects = self.subjects(predictions)
-        rows = feature_rows(subjects, tiles, self.references, self.use_case, self.buckets, "as_of")
+        rows = feature_rows(subjects, tiles, references, self.use_case, self.buckets, "as_of")
         again = rows.select(
             F.col("subject_id").alias("place"), *(F.col(f.name).alias(AGAIN + f.name) for f in features)
         )
@@ -215,6 +241,36 @@ class Comparison:
             F.percentile(behind, quantiles).alias("seconds"), F.count_if(F.col("until").isNull()).alias("blind")
         )
         return [row.asDict() for row in measured.orderBy("ds", "source").collect()]
+
+
+def landed_references(use_case: UseCase) -> dict[str, bytes]:
+    """The reference tables as they have landed, plain CSV by name."""
+    client = s3_client()
+    names = [reference.name for reference in use_case.features.references]
+    return {name: gzip.decompress(reference_content(client, use_case.name, name)) for name in names}
+
+
+def bundled_references(store: ObjectStore, use_case: str, model_id: str) -> dict[str, bytes]:
+    """Those that a model was trained with and answers with, as long as it is served; none if its bundle is gone."""
+    try:
+        return references_in(read_files(store, use_case, model_id, card=False))
+    except (BundleCorrupt, ObjectMissing) as error:
+        log.warning("model %s is compared with the reference tables of now: %s", model_id, error)
+        return {}
+
+
+def by_references(found: Mapping[str, Mapping[str, bytes]]) -> list[tuple[list[str], Mapping[str, bytes]]]:
+    """Models together that have the same tables (model -> tables by name), and these."""
+    groups: dict[tuple[tuple[str, bytes], ...], list[str]] = {}
+    for model, contents in sorted(found.items()):
+        groups.setdefault(tuple(sorted(contents.items())), []).append(model)
+    return [(models, dict(contents)) for contents, models in groups.items()]
+
+
+def tables_of(use_case: UseCase, contents: Mapping[str, bytes]) -> dict[str, pa.Table]:
+    """Plain CSV files as the tables that features are made with."""
+    references = use_case.features.references
+    return {one.name: read_reference(one, gzip.compress(contents[one.name], 1)) for one in references}
 
 
 def compare(batches: Iterable[pa.RecordBatch], features: Sequence[Feature]) -> Iterator[pa.RecordBatch]:

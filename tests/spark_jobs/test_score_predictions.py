@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from include.bundle.bundle import write_bundle
+from include.bundle.store import DirectoryStore
+from include.locations import Models
 from include.predictions.due import Due
 from include.spark_jobs import recompute, score_predictions
-from include.spark_jobs.recompute import Comparison
+from include.spark_jobs.recompute import Comparison, bundled_references, by_references
 from include.use_case import load_use_case
+from tests.bundle.test_bundle import contents
 
 USE_CASE = load_use_case("flight_delay")
 
@@ -47,8 +52,23 @@ def test_a_worker_holds_no_more_predictions_where_more_are_compared(monkeypatch:
     monkeypatch.setattr(Comparison, "subjects", lambda *_: None)
     for count, buckets in ((10, 4), (100_000, 4), (1_000_001, 41)):
         comparison: Any = object.__new__(Comparison)
-        comparison.use_case, comparison.references = USE_CASE, {}
+        comparison.use_case, comparison.answered_with = USE_CASE, [([], {})]
         comparison.comparable = SimpleNamespace(count=lambda rows=count: rows)
         with pytest.raises(Met) as met:
             comparison.against(None, None)
         assert met.value.args == (buckets,)
+
+
+def test_models_with_the_same_reference_tables_are_compared_together() -> None:
+    old, new = {"airports": b"faa,alt\nJFK,13\n"}, {"airports": b"faa,alt\nJFK,14\n"}
+    assert by_references({"b": old, "c": new, "a": dict(old)}) == [(["a", "b"], old), (["c"], new)]
+
+
+def test_a_model_is_compared_with_its_own_reference_tables_while_it_has_a_bundle(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    model_id = write_bundle(store, "shops", contents())
+    own = {"shops": b"id,size\n1,2\n"}
+    assert bundled_references(store, "shops", model_id) == own
+    store.delete(Models("shops").bundle_prefix(model_id) + "references/shops.csv")
+    assert bundled_references(store, "shops", model_id) == {}
+    assert bundled_references(store, "shops", "0" * 64) == {}
