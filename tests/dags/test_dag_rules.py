@@ -141,8 +141,16 @@ def test_one_driver_writes_each_big_table(dags: dict[str, Any]) -> None:
 def test_metrics_are_loaded_when_there_is_nothing_to_score(dags: dict[str, Any]) -> None:
     dag = dags["load_metrics"]
     assert dag.get_task("anything_to_score").ignore_downstream_trigger_rules is False, "skips the job alone"
-    assert dag.get_task("load_metrics").trigger_rule == "none_failed", "a skipped job is no reason to skip"
+    assert dag.get_task("load_metrics").trigger_rule == "all_done", "a job that was skipped, or failed, is no reason"
     assert dag.get_task("anything_ingested").ignore_downstream_trigger_rules is True, "skips everything"
+
+
+def test_metrics_are_loaded_when_scoring_fails_and_the_run_fails(dags: dict[str, Any]) -> None:
+    dag = dags["load_metrics"]
+    assert dag.get_task("read_back_metrics").upstream_task_ids == {"load_metrics"}
+    (last,) = dag.leaves
+    assert last.upstream_task_ids == {"score_predictions", "read_back_metrics"}
+    assert last.trigger_rule == "none_failed", "fails with either, and not for a job that was skipped"
 
 
 def test_the_nightly_partition_is_the_day_that_has_just_ended(dags: dict[str, Any]) -> None:
