@@ -28,6 +28,9 @@ MINIMUM_ROWS = 100
 #: Rows that are read from the tables, or handed on as plain arrays, at once.
 ROWS_AT_ONCE = 1 << 16
 MISSING_CODE = -1
+#: Without a word on it, no span that is kept from training is longer: four whole weeks tell a candidate from the
+#: champion, and what a history grows by should be learned from. A fifth of two years is five months, the newest ones.
+MOST_TEST_DAYS = MOST_VALIDATION_DAYS = 28
 
 
 class DatasetError(ValueError):
@@ -168,12 +171,13 @@ def closed_days(tables: Tables, versions: Mapping[str, int], from_day: date, to_
 
 
 def split_days(days: Sequence[str], validation_days: int | None = None, test_days: int | None = None) -> Split:
-    """Split rising days into three spans; by default the last fifth is for the test, the seventh before validates.
+    """Split rising days into three spans; by default the last fifth is for the test, the seventh before validates,
+    ``MOST_TEST_DAYS`` and ``MOST_VALIDATION_DAYS`` at most.
 
     Raises ``DatasetError`` if no day is left to train on.
     """
-    test = test_days if test_days is not None else max(1, round(len(days) / 5))
-    validation = validation_days if validation_days is not None else max(1, round(len(days) / 7))
+    test = test_days if test_days is not None else _share(len(days), 5, MOST_TEST_DAYS)
+    validation = validation_days if validation_days is not None else _share(len(days), 7, MOST_VALIDATION_DAYS)
     train = len(days) - validation - test
     if min(train, validation, test) < 1:
         raise DatasetError(
@@ -181,6 +185,11 @@ def split_days(days: Sequence[str], validation_days: int | None = None, test_day
             "one to train on: widen the window, or wait until the labels of more days have closed"
         )
     return Split(tuple(days[:train]), tuple(days[train : train + validation]), tuple(days[train + validation :]))
+
+
+def _share(days: int, part: int, most: int) -> int:
+    """One day in ``part``, at least one and not more than ``most``."""
+    return min(max(1, round(days / part)), most)
 
 
 def read_rows(

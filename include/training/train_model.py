@@ -417,8 +417,8 @@ def parse(arguments: Sequence[str]) -> Request:
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=8, help="most epochs of a trial")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--test-days", type=int, help="default: the last fifth of the closed days")
-    parser.add_argument("--validation-days", type=int, help="default: the seventh before the test days")
+    parser.add_argument("--test-days", type=int, help="default: the last fifth of the days, 28 at most")
+    parser.add_argument("--validation-days", type=int, help="default: a seventh of the days, before them, 28 at most")
     parser.add_argument("--time-budget-s", type=float, help="stop the search after so many seconds")
     parser.add_argument(
         "--start", choices=STARTS, default="fresh", help="afresh, or from the champion's weights (if there is one)"

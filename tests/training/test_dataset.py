@@ -72,6 +72,20 @@ def test_default_split_of_four_weeks() -> None:
     assert (*split.train, *split.validation, *split.test) == tuple(days(28))
 
 
+@pytest.mark.parametrize(
+    ("count", "validation", "test"), [(60, 9, 12), (140, 20, 28), (196, 28, 28), (365, 28, 28), (730, 28, 28)]
+)
+def test_a_history_that_grows_goes_into_training(count: int, validation: int, test: int) -> None:
+    split = split_days(days(count))
+    assert [len(span) for span in (split.validation, split.test)] == [validation, test]
+    assert (*split.train, *split.validation, *split.test) == tuple(days(count))
+
+
+def test_a_split_that_was_asked_for_is_not_capped() -> None:
+    split = split_days(days(365), validation_days=61, test_days=92)
+    assert [len(span) for span in (split.train, split.validation, split.test)] == [212, 61, 92]
+
+
 def test_too_few_rows_and_one_class_are_refused(tmp_path: Path) -> None:
     few = rows(day_count=3, per_day=20)
     tables = write_tables(tmp_path / "few", few, closed=days(3))

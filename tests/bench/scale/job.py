@@ -35,12 +35,17 @@ def preprocess(use_case: UseCase, days: Sequence[date]) -> None:
 
 
 def train(use_case: UseCase, days: Sequence[date]) -> None:
-    """One trial of one epoch, the last training and the evaluation, on all days with closed labels."""
+    """One trial of one epoch, the last training and the evaluation, on all days with closed labels.
+
+    A fifth of them is for the test and a seventh validates, however many they are: so earlier figures compare.
+    """
     from include.training import train_model  # seconds that Spark's jobs do not need
 
     span = ["--from", days[0].isoformat(), "--to", days[-1].isoformat()]
+    closed = len(days) - use_case.label_horizon_days
+    split = ["--test-days", str(max(1, round(closed / 5))), "--validation-days", str(max(1, round(closed / 7)))]
     size = ["--trials", "1", "--epochs", "1"]
-    request = train_model.parse(["--use-case", use_case.name, "--run-id", RUN_ID, *span, *size])
+    request = train_model.parse(["--use-case", use_case.name, "--run-id", RUN_ID, *span, *split, *size])
     train_model.train(request, train_model.Systems.from_environment(use_case.name), use_case)
 
 
