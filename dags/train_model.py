@@ -67,6 +67,7 @@ for case in CASES:
                 "use-case": case.name,
                 "from": "{{ ti.xcom_pull(task_ids='choose_window')['from'] }}",
                 "to": "{{ ti.xcom_pull(task_ids='choose_window')['to'] }}",
+                "without": "{{ ti.xcom_pull(task_ids='choose_window').get('without', '') }}",
                 "trials": "{{ params.trials }}",
                 "epochs": "{{ params.epochs }}",
                 "seed": "{{ params.seed }}",

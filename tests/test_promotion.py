@@ -156,6 +156,13 @@ def test_a_candidate_of_poor_days_is_refused_until_somebody_accepts_them(world: 
     assert entry.metrics["predict_ms"] > 0
 
 
+def test_a_day_that_was_left_out_is_not_asked_about(world: World) -> None:
+    world.split = split_days([ds for ds in days(6) if ds != "2020-01-02"], validation_days=1, test_days=2)
+    poor = {"ds": "2020-01-02", "source": "sales", "dimension": "validity", "value": 0.5, "time": datetime.now(UTC)}
+    write_deltalake(str(world.lake / "data_quality"), pa.Table.from_pylist([poor]))
+    assert promote(world.systems, SHOPS, world.model(epochs=6), "run-1", "test").promoted
+
+
 def test_a_person_is_asked_about_what_the_gate_lets_pass_alone(world: World) -> None:
     worse, better = world.model(epochs=1), world.model(epochs=6)
     promote(world.systems, SHOPS, worse, "run-1", "test")

@@ -149,6 +149,8 @@ def _limits(story: Story, evaluation: Evaluation) -> list[str]:
             "Intervals come from drawing rows, since there are too few test days to draw days: "
             "how days differ from each other is not in them."
         )
+    if left_out := story.lineage.get("request", {}).get("without"):
+        said.append(f"Days were left out of the run, so how it does on days like these was not tested: {left_out}.")
     if seen := story.lineage.get("validation_days_seen"):
         said.append(
             f"The weights that it began with had learned from {seen} of the {len(story.dataset.split.validation)} "

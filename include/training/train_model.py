@@ -75,6 +75,8 @@ class Request:
     use_case: str
     from_day: str
     to_day: str
+    #: Days of the window that are left out, rising, with commas between.
+    without: str
     run_id: str
     trials: int
     epochs: int
@@ -170,7 +172,8 @@ def _finished(models: ObjectStore, key: str, request: Request) -> dict[str, Any]
         result: dict[str, Any] = json.loads(models.get(key))
     except ObjectMissing:
         return None
-    if result["request"] != asdict(request):
+    # Runs of earlier releases left no day out.
+    if {"without": ""} | result["request"] != asdict(request):
         raise DatasetError(f"run id {request.run_id!r} was used with other arguments: choose another run id")
     return result
 
@@ -228,10 +231,13 @@ def _read_at(
     versions: Mapping[str, int], request: Request, systems: Systems, use_case: UseCase, scratch: Scratch
 ) -> Dataset:
     window = date.fromisoformat(request.from_day), date.fromisoformat(request.to_day)
-    days = closed_days(systems.tables, versions, *window)
+    closed = closed_days(systems.tables, versions, *window)
     asked = (window[1] - window[0]).days + 1
-    if len(days) < asked:
-        print(f"{asked - len(days)} of {asked} days have no closed labels and are left out", flush=True)
+    if len(closed) < asked:
+        print(f"{asked - len(closed)} of {asked} days have no closed labels and are left out", flush=True)
+    days = [ds for ds in closed if ds not in request.without.split(",")]
+    if request.without:
+        print(f"left out as was asked: {request.without}", flush=True)
     split = split_days(days, request.validation_days, request.test_days)
     return load_dataset(systems.tables, versions, use_case.features, use_case.target, split, scratch)
 
@@ -413,6 +419,7 @@ def parse(arguments: Sequence[str]) -> Request:
     parser.add_argument("--use-case", required=True)
     parser.add_argument("--from", dest="from_day", required=True, type=_day, help="first day, YYYY-MM-DD")
     parser.add_argument("--to", dest="to_day", required=True, type=_day, help="last day, YYYY-MM-DD")
+    parser.add_argument("--without", default="", type=_days, help="days to leave out, with commas between")
     parser.add_argument("--run-id", required=True, help="identity of the run; the same again goes on from where it was")
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=8, help="most epochs of a trial")
@@ -436,6 +443,10 @@ def parse(arguments: Sequence[str]) -> Request:
 
 def _day(text: str) -> str:
     return date.fromisoformat(text).isoformat()
+
+
+def _days(text: str) -> str:
+    return ",".join(sorted({_day(word) for word in text.split(",") if word}))
 
 
 def summary(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -164,6 +164,7 @@ def require_ingested_days() -> None:
 def choose_window(*, params: dict[str, Any], run_id: str) -> dict[str, str]:
     """The days to train on: the form's, where it says some, else from the first to the last day with closed labels.
 
+    Where the form says none, days of poor data are left out, lest one of them stops every night that follows.
     A run that is cleared and run again trains on the same.
     """
     from include.bundle.store import S3Store
@@ -175,6 +176,8 @@ def choose_window(*, params: dict[str, Any], run_id: str) -> dict[str, str]:
         store = S3Store(S3Settings.from_environment(), MODELS_BUCKET)
         window = pin_window(store, case_now().name, run_id, lambda: _window(params))
     log.info("Training on %s to %s", window["from"], window["to"])
+    if left_out := _left_out(window):
+        log.error("%d days of poor data are left out: %s", len(left_out), ", ".join(sorted(left_out)))
     return window
 
 
@@ -182,11 +185,18 @@ def _window(params: dict[str, Any]) -> dict[str, str]:
     from include.book import LABELLING
 
     first, last = params.get("from"), params.get("to")
-    if not (first and last):
-        closed = sorted(_closed(LABELLING))
-        if not closed:
-            raise AirflowSkipException("no day has closed labels yet: there is nothing to train on")
-        first, last = first or closed[0], last or closed[-1]
+    if first and last:
+        return _checked_window(first, last)
+    closed = sorted(_closed(LABELLING))
+    if not closed:
+        raise AirflowSkipException("no day has closed labels yet: there is nothing to train on")
+    window = _checked_window(first or closed[0], last or closed[-1])
+    if first or last or params.get("accept_quality"):
+        return window
+    return {**window, "without": ",".join(_poor_days(window, closed))}
+
+
+def _checked_window(first: str, last: str) -> dict[str, str]:
     try:
         span = span_of(None, {"from": first, "to": last})
     except SpanError as error:
@@ -194,31 +204,74 @@ def _window(params: dict[str, Any]) -> dict[str, str]:
     return {"from": span.first.isoformat(), "to": span.last.isoformat()}
 
 
+def _left_out(window: Mapping[str, str]) -> set[str]:
+    return set(filter(None, window.get("without", "").split(",")))
+
+
+def _poor_days(window: Mapping[str, str], closed: list[str]) -> list[str]:
+    """The days of a window with a value below a threshold; somebody is told of them, each time that there are newer."""
+    from include.alerts import Alert, tell
+    from include.quality import shortfalls
+    from include.training.dataset import DatasetError
+    from include.training.window import check_enough
+    from include.use_case import load_use_case
+
+    case = case_now().name
+    rows = _measured(span_of(None, window).partition_keys())
+    found = shortfalls(rows, load_use_case(case).quality.thresholds)
+    if not found:
+        return []
+    days = sorted({shortfall.ds for shortfall in found})
+    for shortfall in found:
+        log.error("left out of training: %s", shortfall.words())
+    try:
+        check_enough(closed, days)
+    except DatasetError as error:
+        raise AirflowFailException(
+            f"not trained: without the days whose data quality is below a threshold ({len(days)} from {days[0]} to "
+            f"{days[-1]}, named above) too few remain: {error}. Mend the source or the threshold; to train on all of "
+            "them, trigger by hand with 'Accept quality'"
+        ) from error
+    # The newest first: a long message is cut off.
+    words = "; ".join(shortfall.words() for shortfall in reversed(found))
+    tell(case, Alert("quality", "train_model", f"{len(days)} days left out of training: {words}", days[-1]), os.environ)
+    return days
+
+
+def _measured(days: list[str]) -> list[Mapping[str, Any]]:
+    """The scorecard of some days, without what was measured of facts that were withdrawn since."""
+    from include import lake
+    from include.tables import DATA_QUALITY
+    from include.tombstones import counted, read_events, retracted_keys
+
+    name, columns = case_now().name, ["ds", "source", "dimension", "value", "time"]
+    return counted(lake.read_rows(name, DATA_QUALITY.name, columns, days), retracted_keys(read_events(name)))
+
+
 @task
 def require_quality(window: dict[str, str], *, params: dict[str, Any]) -> int:
     """Refuse to train on days whose data quality lies below a threshold of the use case; returns how many values count.
 
-    A day that nobody has assessed yet is named in a warning and does not stop training.
+    A day that nobody has assessed yet is named in a warning and does not stop training. Days that the window leaves out
+    are not asked about; one that fell short after the window was chosen stops this run, and the next leaves it out.
     """
-    from include import lake
     from include.quality import newest_values, shortfalls
-    from include.tables import DATA_QUALITY
-    from include.tombstones import counted, read_events, retracted_keys
     from include.use_case import load_use_case
 
-    days = span_of(None, window).partition_keys()
+    left_out = _left_out(window)
+    days = [ds for ds in span_of(None, window).partition_keys() if ds not in left_out]
     with connected(S3):
-        columns = ["ds", "source", "dimension", "value", "time"]
-        measured = lake.read_rows(case_now().name, DATA_QUALITY.name, columns, days)
-        rows = counted(measured, retracted_keys(read_events(case_now().name)))
+        rows = _measured(days)
     if missing := sorted(set(days) - {str(row["ds"]) for row in rows}):
         log.warning("no data quality is loaded yet of %d days: %s", len(missing), ", ".join(missing))
     found = [shortfall.words() for shortfall in shortfalls(rows, load_use_case(case_now().name).quality.thresholds)]
     for words in found:
         log.error("%s", words)
     if found and not params.get("accept_quality"):
+        chosen = params.get("from") or params.get("to")
+        remedy = "Choose other days" if chosen else "A new run leaves them out"
         raise AirflowFailException(
-            f"not trained on {window['from']} to {window['to']}: {'; '.join(found)}. Choose other days; "
+            f"not trained on {window['from']} to {window['to']}: {'; '.join(found)}. {remedy}; "
             "to train all the same, trigger by hand with 'Accept quality'"
         )
     return len(newest_values(rows))

@@ -176,7 +176,7 @@ class FakeTi:
         self.dag_id, self.task_id, self.run_id = dag_id, task_id, "run-1"
 
     def xcom_pull(self, task_ids: str, key: str = "return_value") -> dict[str, str]:
-        return {"from": "2013-01-01", "to": "2013-01-27"}
+        return {"from": "2013-01-01", "to": "2013-01-27", "without": "2013-01-05,2013-01-09"}
 
 
 class FakeRun:

@@ -132,6 +132,12 @@ def test_it_says_what_it_is_of_and_where_it_comes_from(document: dict[str, Any],
     assert document["champion"] == {"model_id": "abc", "note": "it has seen a day"}
 
 
+def test_it_says_which_days_were_left_out() -> None:
+    told = replace(story(), lineage={**LINEAGE, "request": {"without": "2020-01-03"}})
+    text = model_card(told, evaluation(told))["model_card.md"].decode()
+    assert "- Days were left out of the run, so how it does on days like these was not tested: 2020-01-03." in text
+
+
 def test_every_table_has_as_many_cells_as_headings(text: str) -> None:
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({line.count("|") for line in table.splitlines()}) == 1

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,9 +18,10 @@ from include.broadcast import Message
 from include.bundle.bundle import load_bundle, read_files
 from include.bundle.store import DirectoryStore
 from include.ledger import Entry, append
-from include.locations import reference_key
+from include.locations import Models, reference_key
 from include.search import SearchSpace
 from include.target import BINARY
+from include.training import train_model
 from include.training.again import train_again
 from include.training.dataset import DatasetError
 from include.training.train_model import Systems, parse, train
@@ -168,3 +170,25 @@ def test_a_run_without_enough_days_can_be_tried_again_when_there_are(systems: Sy
     with pytest.raises(DatasetError, match="2 closed days"):
         train(parse(too_short), systems, SHOPS)
     assert systems.models.keys("shops/searches/early/") == []
+
+
+def test_days_can_be_left_out_of_the_window(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
+    request = parse([*ARGUMENTS, "--without", "2020-01-05,2020-01-02,"])
+    assert request.without == "2020-01-02,2020-01-05"
+    _, dataset = train_model._read(request, systems, SHOPS, IN_MEMORY)
+    split = dataset.split
+    assert (*split.train, *split.validation, *split.test) == tuple(
+        ds for ds in days(7) if ds not in ("2020-01-02", "2020-01-05")
+    )
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 5 * 200
+    assert "left out as was asked: 2020-01-02,2020-01-05" in capsys.readouterr().out
+
+
+def test_a_run_that_an_earlier_release_has_finished_is_finished(systems: Systems) -> None:
+    request = parse(ARGUMENTS)
+    before = {name: value for name, value in asdict(request).items() if name != "without"}
+    kept = {"request": before, "messages": []}
+    systems.models.put(Models("shops").search_prefix(RUN_ID) + "result.json", json.dumps(kept).encode())
+    assert train(request, systems, SHOPS) == kept
+    with pytest.raises(DatasetError, match="other arguments"):
+        train(parse([*ARGUMENTS, "--without", "2020-01-02"]), systems, SHOPS)
