@@ -1,4 +1,4 @@
-"""What is late or wrong now, as alerts: a stale refresh, a day that has not come, a threshold of quality broken.
+"""What is late or wrong now, as alerts: a stale refresh, a day that has not come, missing days, a broken threshold.
 
 Pure but for ``last_refresh`` and ``quality_rows``, which look it up. It tells nobody (see ``alerts``).
 """
@@ -16,6 +16,10 @@ from include.quality import shortfalls
 from include.settings import MysqlSettings
 from include.spark_jobs.refresh_serving import statement
 from include.tables import DATA_QUALITY
+
+DAY = timedelta(days=1)
+#: So many gaps are told of at once, the newest; older ones when these are closed.
+MOST_GAPS = 10
 
 
 def last_refresh(settings: MysqlSettings) -> datetime | None:
@@ -48,14 +52,53 @@ def late_day(closed: Iterable[str], now: datetime, limit: timedelta, last_day: d
     ``last_day`` is the last day that the upstream has; when it has passed, no day can be late.
     """
     days = sorted(closed)
-    if not days or (last_day is not None and last_day < now.date() - timedelta(days=1)):
+    if not days or (last_day is not None and last_day < now.date() - DAY):
         return []
-    missing = date.fromisoformat(days[-1]) + timedelta(days=1)
-    end = datetime.combine(missing + timedelta(days=1), datetime.min.time(), UTC)
+    missing = date.fromisoformat(days[-1]) + DAY
+    end = datetime.combine(missing + DAY, datetime.min.time(), UTC)
     if now - end <= limit:
         return []
     words = f"{missing} ended {now - end} ago and its ingest book is not closed (newest closed day: {days[-1]})"
     return [Alert("day_late", "ingest_raw", words, missing.isoformat())]
+
+
+def facts_begin(closed: Iterable[str], history_start: date, history_days: int) -> date | None:
+    """From which day on every day should be ingested; None while none is.
+
+    That is ``history_start`` where the first closed day's windows reach back to it: they lack what is not there. A
+    deployment that took up the facts later is asked for none before its first day.
+    """
+    days = [date.fromisoformat(ds) for ds in closed]
+    after = [day for day in days if day >= history_start]
+    if not after:
+        return None
+    return history_start if min(after) - history_start <= timedelta(days=history_days) else min(after)
+
+
+def gaps(closed: Mapping[str, datetime], begin: date | None, now: datetime, limit: timedelta) -> list[Alert]:
+    """An alert for each run of days from ``begin`` on that are not closed although a later day is.
+
+    ``closed`` are closed days with the time at which they were. A gap whose next day was closed not longer than
+    ``limit`` ago is not told: its days may be on their way, as in a backfill.
+    """
+    if begin is None:
+        return []
+    found, expected = [], begin
+    for ds, since in sorted(closed.items()):
+        day = date.fromisoformat(ds)
+        if day > expected and now - since > limit:
+            found.append(_gap(expected, day - DAY, day))
+        expected = max(expected, day + DAY)
+    return found[-MOST_GAPS:]
+
+
+def _gap(first: date, last: date, following: date) -> Alert:
+    words = (
+        f"{first} to {last} (days: {(last - first).days + 1}) have no closed ingest book, though {following} has: "
+        f'trigger ingest_window with {{"from": "{first}", "to": "{last}"}} once their files have landed'
+    )
+    # The last of them stays while the days are made up for in their order, so that nobody is told again of the rest.
+    return Alert("day_late", "ingest_raw.gap", words, last.isoformat())
 
 
 def broken_thresholds(rows: Iterable[Mapping[str, Any]], thresholds: Mapping[str, float]) -> list[Alert]:

@@ -9,7 +9,7 @@ import pytest
 
 from include import lake
 from include.alerts import WEBHOOK, Alert, post, tell
-from include.freshness import broken_thresholds, late_day, stale_refresh
+from include.freshness import MOST_GAPS, broken_thresholds, facts_begin, gaps, late_day, stale_refresh
 from tests.receiver import receiving
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -122,6 +122,49 @@ def test_a_day_is_late_when_it_ended_too_long_ago() -> None:
 
 def test_no_day_of_an_ended_archive_is_late() -> None:
     assert late_day(["2013-02-03"], NOW, HOUR, date(2013, 12, 31)) == []
+
+
+def closed(*days: int, hours: float = 9) -> dict[str, datetime]:
+    """Days of November 2026, each closed so many hours ago."""
+    return {date(2026, 11, day).isoformat(): NOW - hours * HOUR for day in days}
+
+
+def test_days_that_an_outage_has_left_out_are_told_with_what_to_do() -> None:
+    days = closed(1, 2, 3, 7, 8, 10)
+    first, second = gaps(days, date(2026, 11, 1), NOW, 8 * HOUR)
+    assert (first.kind, first.subject, first.ds) == ("day_late", "ingest_raw.gap", "2026-11-06")
+    assert "2026-11-04 to 2026-11-06 (days: 3) have no closed ingest book, though 2026-11-07 has" in first.message
+    assert 'ingest_window with {"from": "2026-11-04", "to": "2026-11-06"}' in first.message
+    assert second.ds == "2026-11-09"
+    assert gaps(closed(1, 2, 3), date(2026, 11, 1), NOW, HOUR) == []
+    assert gaps({}, None, NOW, HOUR) == []
+
+
+def test_a_gap_that_is_made_up_for_in_order_is_the_same_alert() -> None:
+    begin = date(2026, 11, 1)
+    before, later = (gaps(closed(1, 7) | more, begin, NOW, HOUR) for more in ({}, closed(2, 3, hours=0.1)))
+    assert [alert.ds for alert in before] == [alert.ds for alert in later] == ["2026-11-06"]
+    assert "2026-11-04 to 2026-11-06" in later[0].message
+
+
+def test_days_that_may_be_on_their_way_are_not_told() -> None:
+    """A backfill takes days in any order."""
+    assert gaps(closed(1) | closed(5, 6, hours=1), date(2026, 11, 1), NOW, 8 * HOUR) == []
+
+
+def test_of_many_gaps_the_newest_are_told() -> None:
+    found = gaps(closed(*range(1, 30, 2)), date(2026, 11, 1), NOW, HOUR)
+    assert len(found) == MOST_GAPS and found[-1].ds == "2026-11-28"
+
+
+def test_facts_are_expected_from_the_history_s_start_where_the_first_day_needs_them() -> None:
+    start = date(2026, 11, 1)
+    assert facts_begin(closed(4, 9), start, history_days=7) == start
+    assert facts_begin(closed(20), start, history_days=7) == date(2026, 11, 20), "taken up later"
+    assert facts_begin(closed(20), date(2026, 11, 25), history_days=7) is None, "days before the history"
+    assert facts_begin([], start, history_days=7) is None
+    assert [alert.ds for alert in gaps(closed(3), start, NOW, HOUR)] == ["2026-11-02"]
+    assert gaps(closed(1, 5, 6), date(2026, 11, 5), NOW, HOUR) == [], "earlier days are never asked for"
 
 
 def test_a_broken_threshold_names_source_and_day() -> None:

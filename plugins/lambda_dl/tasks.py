@@ -459,24 +459,36 @@ def maintain(writer: str) -> list[str]:
 
 @task
 def watch_freshness() -> int:
-    """Tell about a stale refresh, a day that is late and thresholds of quality that are broken; how many were new."""
+    """Tell about a stale refresh, late and missing days, broken thresholds of quality; how many were new."""
     from include.alerts import tell
-    from include.book import INGEST
-    from include.freshness import broken_thresholds, last_refresh, late_day, quality_rows, stale_refresh
+    from include.book import INGEST, closed_since
+    from include.freshness import (
+        broken_thresholds,
+        facts_begin,
+        gaps,
+        last_refresh,
+        late_day,
+        quality_rows,
+        stale_refresh,
+    )
     from include.settings import MysqlSettings
     from include.use_case import load_use_case
 
     now, use_case = datetime.now(UTC), load_use_case(case_now().name)
     # Where an archive ends, it is the first use case's.
     last = DEPLOYMENT.last_day if case_now().is_first else None
+    late = timedelta(seconds=DEPLOYMENT.late_limit)
     with connected(S3, MYSQL, use_case=use_case.name):
-        closed = sorted(_closed(INGEST))
-        rows = quality_rows(use_case.name, closed[-use_case.serving.recent_days :]) if closed else []
+        closed = closed_since(use_case, INGEST) if _closed(INGEST) else {}
+        recent = sorted(closed)[-use_case.serving.recent_days :]
+        rows = quality_rows(use_case.name, recent) if recent else []
+        begin = facts_begin(closed, use_case.history_start, use_case.history_days)
         alerts = [
             *stale_refresh(
                 last_refresh(MysqlSettings.from_environment()), now, timedelta(seconds=DEPLOYMENT.stale_limit)
             ),
-            *late_day(closed, now, timedelta(seconds=DEPLOYMENT.late_limit), last),
+            *late_day(closed, now, late, last),
+            *gaps(closed, begin, now, late),
             *broken_thresholds(rows, use_case.quality.thresholds),
         ]
         return sum(tell(use_case.name, alert, os.environ, now) for alert in alerts)
