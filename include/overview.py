@@ -1,7 +1,8 @@
 """What has been decided and what needs somebody: champions, refusals, books, quarantine, withdrawn days.
 
-Gathered for one page, which is bounded, however long the history is. It only reads: the models bucket and the lake. It
-does not know who looks at it.
+Gathered for one page. What it shows is bounded (but for bundles that nobody has judged); what is read for it grows with
+the history: each line of the ledger, refusal and retraction, the whole book, the files that had rejected rows, the key
+of each object of a bundle. It only reads: the models bucket and the lake. It does not know who looks at it.
 """
 
 from collections import Counter, defaultdict
@@ -68,7 +69,7 @@ class Overview:
 
 
 def gather(tables: Tables, models: ObjectStore, use_case: UseCase) -> Overview:
-    """Read everything; what there is not yet is empty."""
+    """Read everything, at each call; what there is not yet is empty."""
     ledger = tuple(reversed(read_ledger(models, use_case.name)))
     refusals = read_refusals(models, use_case.name)
     known = {entry.model_id for entry in ledger} | {refusal.model_id for refusal in refusals}
