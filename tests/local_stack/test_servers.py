@@ -176,22 +176,23 @@ def test_hiveserver2_reads_the_lake_alone_and_changes_nothing(running: Stack, st
 @pytest.mark.parametrize(
     "table",
     [
-        "text.`file:///etc/hostname`",
-        "csv.`/etc/hostname` with (header 'true')",
-        "text.`s3a://x/e/hostname` with ('fs.s3a.impl'='org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme', "
-        "'fs.s3a.impl.disable.cache'='true', 'fs.viewfs.mounttable.x.link./e'='file:///etc')",
-        "delta.`/etc`",
+        "text.`file://{folder}/secret`",
+        "csv.`{folder}/secret` with (header 'true')",
+        "text.`s3a://x/e/secret` with ('fs.s3a.impl'='org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme', "
+        "'fs.s3a.impl.disable.cache'='true', 'fs.viewfs.mounttable.x.link./e'='file://{folder}')",
+        "delta.`{folder}`",
     ],
 )
-def test_hiveserver2_knows_no_table_by_its_path(running: Stack, table: str) -> None:
+def test_hiveserver2_knows_no_table_by_its_path(running: Stack, table: str, tmp_path: Path) -> None:
     """Not even the schema, which Spark would infer before any rule could refuse, and tell in its error."""
+    (tmp_path / "secret").write_text(secret := f"hush-{uuid.uuid4()}")
     connection = hive.connect(host="127.0.0.1", port=running.ports["hiveserver2"], username="analyst")
     for statement in (f"select nosuch from {table}", f"select * from {table}"):
         with pytest.raises(hive.OperationalError) as refused:
-            connection.cursor().execute(statement)
+            connection.cursor().execute(statement.format(folder=tmp_path))
         said = str(refused.value)
         assert "TABLE_OR_VIEW_NOT_FOUND" in said or "is refused" in said, said
-        assert Path("/etc/hostname").read_text().strip() not in said
+        assert secret not in said
     connection.close()
 
 
