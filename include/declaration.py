@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from include.contracts.contract import Contract, FieldType, MomentRule
 from include.locations import OWN_TOPICS, REFERENCES
-from include.tiles.spec import MINUTES_PER_DAY, Window
+from include.tiles.spec import Window
 
 if TYPE_CHECKING:
     from include.use_case import UseCase
@@ -129,8 +129,8 @@ def _spans(use_case: "UseCase") -> Iterator[str]:
             f"{lead}"
         )
     horizon = use_case.label_horizon_days
-    if horizon * MINUTES_PER_DAY < lead:
+    if horizon < use_case.lead_days:
         yield (
             f"label_horizon_days is {horizon}, and a subject of the day's last minute happens {lead} minutes later: "
-            f"its label would close before; choose {-(-lead // MINUTES_PER_DAY)} or more"
+            f"its label would close before; choose {use_case.lead_days} or more"
         )

@@ -8,7 +8,7 @@ import logging
 import operator
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from typing import Any, Literal
@@ -99,6 +99,20 @@ def rows_by_day(use_case: str, table: str) -> dict[str, int]:
     for ds, rows in zip(actions["partition.ds"].to_pylist(), actions["num_records"].to_pylist(), strict=True):
         counts[ds] = counts.get(ds, 0) + int(rows)
     return counts
+
+
+def few_at_a_time(days: Iterable[str], rows: Mapping[str, int], most: int) -> Iterator[list[str]]:
+    """The days in order, as many together as have at most ``most`` of the ``rows`` by day; one with more is alone."""
+    part: list[str] = []
+    held = 0
+    for ds in days:
+        if part and held + rows.get(ds, 0) > most:
+            yield part
+            part, held = [], 0
+        part.append(ds)
+        held += rows.get(ds, 0)
+    if part:
+        yield part
 
 
 def last_written(use_case: str, table: str) -> datetime | None:

@@ -382,7 +382,7 @@ def read_back(use_case: str, days: Mapping[str, Sequence[str]], settings: HiveSe
     problems: list[str] = []
     with hive.connect(host=door.host, port=door.port, username=door.user, database=use_case) as connection:
         for table, all_days in days.items():
-            for wanted in few_at_a_time(all_days, lake.rows_by_day(use_case, table), ROWS_COMPARED):
+            for wanted in lake.few_at_a_time(all_days, lake.rows_by_day(use_case, table), ROWS_COMPARED):
                 there: dict[str, set[str]] = {}
                 for ds, identity in _identities_in_table(use_case, table, wanted):
                     there.setdefault(ds, set()).add(identity)
@@ -393,20 +393,6 @@ def read_back(use_case: str, days: Mapping[str, Sequence[str]], settings: HiveSe
         raise ReadBackMismatch("; ".join(problems))
     log.info("HiveServer2 shows everything that was loaded: %s", seen)
     return seen
-
-
-def few_at_a_time(days: Iterable[str], rows: Mapping[str, int], most: int) -> Iterator[list[str]]:
-    """The days in order, as many together as have ``most`` rows; one that has more is alone."""
-    part: list[str] = []
-    held = 0
-    for ds in days:
-        held += rows.get(ds, 0)
-        if part and held > most:
-            yield part
-            part, held = [], rows.get(ds, 0)
-        part.append(ds)
-    if part:
-        yield part
 
 
 #: The column that identifies a row, by table; the target makes no difference to it.

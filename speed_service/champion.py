@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from include.bundle.bundle import Bundle, load_bundle
 from include.bundle.store import ObjectStore
-from include.features.columns import References, ReferenceTable
+from include.features.columns import References, ReferenceTable, parse_reference
 from include.features.spec import Reference
 from include.ledger import Entry
 from include.use_case import UseCase
@@ -67,14 +67,10 @@ def load_champion(store: ObjectStore, use_case: UseCase, entry: Entry) -> Champi
 def read_references(declared: tuple[Reference, ...], tables: Mapping[str, bytes]) -> References:
     """The reference tables that a bundle carries; raises ``KeyError`` if one is absent."""
     return {
-        reference.name: ReferenceTable.from_csv(reference, _gzipped(tables[reference.name])) for reference in declared
+        reference.name: ReferenceTable.from_arrow(reference, parse_reference(reference, _plain(tables[reference.name])))
+        for reference in declared
     }
 
 
 def _plain(content: bytes) -> bytes:
     return gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
-
-
-def _gzipped(content: bytes) -> bytes:
-    # Bundles hold plain CSV; the reader that both layers share takes the files as they land, gzipped.
-    return content if content.startswith(GZIP_MAGIC) else gzip.compress(content)

@@ -18,7 +18,6 @@ from include.metrics import (
     Merged,
     data_quality_id,
     differences,
-    few_at_a_time,
     ledger_row,
     merge,
     metric_row,
@@ -272,9 +271,9 @@ def test_a_load_that_dies_goes_on_behind_what_the_tables_have(
 
 def test_a_few_days_are_compared_at_a_time() -> None:
     rows = {"1": 200, "2": 100, "3": 1, "4": 900, "5": 1}
-    assert list(few_at_a_time("12345", rows, 300)) == [["1", "2"], ["3"], ["4"], ["5"]]
-    assert list(few_at_a_time(["1", "never seen"], rows, 300)) == [["1", "never seen"]]
-    assert list(few_at_a_time([], rows, 300)) == []
+    assert list(lake.few_at_a_time("12345", rows, 300)) == [["1", "2"], ["3"], ["4"], ["5"]]
+    assert list(lake.few_at_a_time(["1", "never seen"], rows, 300)) == [["1", "never seen"]]
+    assert list(lake.few_at_a_time([], rows, 300)) == []
 
 
 def test_reading_back_compares_every_day_whatever_is_held_together(monkeypatch: pytest.MonkeyPatch) -> None:

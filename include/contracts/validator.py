@@ -47,7 +47,8 @@ def validate(record: Mapping[str, object], contract: Contract) -> Valid | list[s
     event, available = time_of(values, contract.event_time), available_at(values, contract)
     if event and available and (event.date() - available.date()).days > contract.announced_days:
         found.append(reasons.announced_too_early(contract))
-    return found or Valid(values, available, moment(values, contract))
+    moment = max((time for time in (event, available) if time is not None), default=None)
+    return found or Valid(values, available, moment)
 
 
 def text_of(value: object) -> str | None:
@@ -141,9 +142,3 @@ def time_of(values: Mapping[str, Value], rule: MomentRule) -> datetime | None:
 def available_at(values: Mapping[str, Value], contract: Contract) -> datetime | None:
     """When the fact could first be known."""
     return time_of(values, contract.available_time)
-
-
-def moment(values: Mapping[str, Value], contract: Contract) -> datetime | None:
-    """The later of event time and availability."""
-    times = (time_of(values, contract.event_time), available_at(values, contract))
-    return max((time for time in times if time is not None), default=None)

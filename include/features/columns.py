@@ -56,7 +56,16 @@ def key_texts(table: pa.Table, fields: tuple[str, ...]) -> list[str | None]:
 
 
 def read_reference(reference: Reference, content: bytes) -> pa.Table:
-    """The declared columns of a gzipped CSV with a header, as texts; an empty value is null, and no other is.
+    """The table of a gzipped file, as ``parse_reference`` reads it; raises ``ValueError`` as that does."""
+    try:
+        plain = gzip.decompress(content)
+    except (OSError, EOFError) as error:
+        raise ValueError(f"reference {reference.name!r}: {error}") from error
+    return parse_reference(reference, plain)
+
+
+def parse_reference(reference: Reference, plain: bytes) -> pa.Table:
+    """The declared columns of a CSV with a header, as texts; an empty value is null, and no other is.
 
     Raises ``ValueError`` naming the reference and what is wrong with the file.
     """
@@ -70,9 +79,8 @@ def read_reference(reference: Reference, content: bytes) -> pa.Table:
     )
     parse = pa.csv.ParseOptions(newlines_in_values=True)
     try:
-        plain = pa.BufferReader(gzip.decompress(content))
-        return pa.csv.read_csv(plain, parse_options=parse, convert_options=convert)
-    except (OSError, EOFError, KeyError, pa.ArrowException) as error:
+        return pa.csv.read_csv(pa.BufferReader(plain), parse_options=parse, convert_options=convert)
+    except (OSError, KeyError, pa.ArrowException) as error:
         raise ValueError(f"reference {reference.name!r}: {error}") from error
 
 

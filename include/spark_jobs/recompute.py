@@ -25,7 +25,7 @@ from include.bundle.bundle import BundleCorrupt, read_files, references_in
 from include.bundle.store import ObjectMissing, ObjectStore, S3Store
 from include.contracts.contract import Contract
 from include.features.assemble import buckets_of, feature_rows
-from include.features.columns import read_reference
+from include.features.columns import parse_reference
 from include.features.spec import Feature
 from include.landing import reference_content, s3_client
 from include.locations import MODELS_BUCKET, Topics
@@ -270,7 +270,7 @@ def by_references(found: Mapping[str, Mapping[str, bytes]]) -> list[tuple[list[s
 def tables_of(use_case: UseCase, contents: Mapping[str, bytes]) -> dict[str, pa.Table]:
     """Plain CSV files as the tables that features are made with."""
     references = use_case.features.references
-    return {one.name: read_reference(one, gzip.compress(contents[one.name], 1)) for one in references}
+    return {one.name: parse_reference(one, contents[one.name]) for one in references}
 
 
 def compare(batches: Iterable[pa.RecordBatch], features: Sequence[Feature]) -> Iterator[pa.RecordBatch]:

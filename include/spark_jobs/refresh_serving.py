@@ -213,13 +213,13 @@ def few_buckets(metrics: DataFrame) -> DataFrame:
     Buckets only grow, so that is the newest; but a container that is started again begins at 0 under the same name.
     """
     bucket = F.col("name").contains("_bucket{")
-    newest = (
+    greatest = (
         metrics.where(bucket)
         .groupBy("ds", "instance", "name")
         .agg(F.max_by(F.struct(*metrics.columns), F.struct("value", "time")).alias("row"))
         .select("row.*")
     )
-    return metrics.where(~bucket).unionByName(newest)
+    return metrics.where(~bucket).unionByName(greatest)
 
 
 def with_open_facts(closed: DataFrame, source: OpenSource, contract: Contract) -> DataFrame:

@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 from numpy.typing import NDArray
 
 from include.features.spec import FeatureSet
+from include.lake import few_at_a_time
 from include.locations import LAKE_BUCKET
 from include.settings import S3Settings
 from include.target import Target
@@ -248,7 +249,7 @@ def _read_spans(
     found = []
     for days in spans:
         room = _Columns(features, target, sum(counts[day] for day in days), allocate)
-        for some in _groups(days, counts, at_once):
+        for some in few_at_a_time(days, counts, at_once):
             room.append(joined(subjects, labels, features, some))
         found.append(room.rows())
     return found
@@ -272,20 +273,6 @@ def _labels_by_day(labels: pyarrow.dataset.Dataset, days: Sequence[str]) -> Coun
         for entry in batch.column("ds").value_counts().to_pylist():
             found[entry["values"]] += entry["counts"]
     return found
-
-
-def _groups(days: Sequence[str], counts: Mapping[str, int], at_once: int) -> Iterator[list[str]]:
-    """The days in order, as many together as have at most ``at_once`` rows, or one."""
-    group: list[str] = []
-    rows = 0
-    for day in days:
-        if group and rows + counts.get(day, 0) > at_once:
-            yield group
-            group, rows = [], 0
-        group.append(day)
-        rows += counts.get(day, 0)
-    if group:
-        yield group
 
 
 def _of_days(days: Sequence[str]) -> pc.Expression:

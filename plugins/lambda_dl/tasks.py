@@ -7,7 +7,7 @@ task runs, so that parsing a DAG stays quick.
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -460,6 +460,8 @@ def maintain(writer: str) -> list[str]:
 @task
 def watch_freshness() -> int:
     """Tell about a stale refresh, late and missing days, broken thresholds of quality; how many were new."""
+    from deltalake.exceptions import TableNotFoundError
+
     from include.alerts import tell
     from include.book import INGEST, closed_since
     from include.freshness import (
@@ -479,7 +481,9 @@ def watch_freshness() -> int:
     last = DEPLOYMENT.last_day if case_now().is_first else None
     late = timedelta(seconds=DEPLOYMENT.late_limit)
     with connected(S3, MYSQL, use_case=use_case.name):
-        closed = closed_since(use_case, INGEST) if _closed(INGEST) else {}
+        closed: dict[str, datetime] = {}
+        with suppress(TableNotFoundError):  # the first ingest has not made the tables
+            closed = closed_since(use_case, INGEST)
         recent = sorted(closed)[-use_case.serving.recent_days :]
         rows = quality_rows(use_case.name, recent) if recent else []
         begin = facts_begin(closed, use_case.history_start, use_case.history_days)

@@ -54,6 +54,10 @@ def test_an_address_keeps_its_scheme() -> None:
     assert url_of(Connection(conn_id="a", conn_type="http", schema="https", host="ray", port=1)) == "https://ray:1"
 
 
+def kafka(extra: dict[str, str]) -> Connection:
+    return Connection(conn_id="k", conn_type="kafka", extra=json.dumps(extra))
+
+
 def test_a_kafka_that_asks_for_a_password() -> None:
     extra = {
         "bootstrap.servers": "b:9096",
@@ -63,9 +67,7 @@ def test_a_kafka_that_asks_for_a_password() -> None:
         "sasl.password": "secret",
         "ssl.ca.location": "/etc/ca.pem",
     }
-    environment = environment_from(
-        {connections.KAFKA: Connection(conn_id="k", conn_type="kafka", extra=json.dumps(extra))}
-    )
+    environment = environment_from({connections.KAFKA: kafka(extra)})
     assert KafkaSettings.from_environment(environment).client() == extra
     # Ray writes a job's environment into its logs.
     assert {name for name, value in environment.items() if value == "secret"} <= connections.CREDENTIALS
@@ -79,8 +81,8 @@ def test_the_mechanism_has_two_names() -> None:
         "sasl.username": "key",
         "sasl.password": "secret",
     }
-    given = Connection(conn_id="k", conn_type="kafka", extra=json.dumps(extra))
-    assert KafkaSettings.from_environment(environment_from({connections.KAFKA: given})).mechanism == "PLAIN"
+    settings = KafkaSettings.from_environment(environment_from({connections.KAFKA: kafka(extra)}))
+    assert settings.mechanism == "PLAIN"
 
 
 def test_a_store_that_a_role_signs_in_to() -> None:

@@ -30,7 +30,6 @@ def test_days_that_an_outage_has_left_out_are_told(monkeypatch: pytest.MonkeyPat
         return True
 
     monkeypatch.setattr(tasks, "case_now", lambda: FIRST)
-    monkeypatch.setattr(tasks, "_closed", lambda stage: closed if stage == book.INGEST else set())
     monkeypatch.setattr(book, "closed_since", lambda use_case, stage: times if stage == book.INGEST else {})
     monkeypatch.setattr(freshness, "last_refresh", lambda settings: None)
     monkeypatch.setattr(freshness, "quality_rows", lambda use_case, days: [])
